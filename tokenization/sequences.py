@@ -1,0 +1,58 @@
+"""Token sequences: the one type in which chat and text meet.
+
+A batch of sequences is three flat arrays and nothing else. Whatever comes after rendering (packing,
+mixing, shards) works on these and does not know what a chat is.
+
+Guarantees: `offsets` starts at 0, never falls and ends at `len(input_ids)`; `loss_mask` is unshifted
+(1 = this token is a target) and has one entry a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+TokenArray = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class TokenSequences:
+    """Sequences laid end to end; sequence i is `input_ids[offsets[i]:offsets[i + 1]]`."""
+
+    input_ids: TokenArray  # uint16 | uint32 [num_tokens]
+    loss_mask: BoolArray  # bool [num_tokens]  True = this token is a target, unshifted
+    offsets: IntArray  # int64 [num_sequences + 1]
+
+    def __post_init__(self) -> None:
+        if len(self.offsets) < 1 or self.offsets[0] != 0 or self.offsets[-1] != len(self.input_ids):
+            raise ValueError("offsets must start at 0 and end at the number of tokens")
+        if len(self.loss_mask) != len(self.input_ids):
+            raise ValueError(f"{len(self.loss_mask)} mask entries for {len(self.input_ids)} tokens")
+        if len(self.offsets) > 1 and bool((np.diff(self.offsets) < 0).any()):
+            raise ValueError("offsets must not fall")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens in each sequence, int64 [num_sequences]."""
+        return np.diff(self.offsets)
+
+
+def storage_dtype(largest_id: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+    """uint16 where the largest id (added tokens included) fits, else uint32."""
+    if largest_id < 0:
+        raise ValueError(f"a token id cannot be {largest_id}")
+    return np.dtype(np.uint16) if largest_id <= np.iinfo(np.uint16).max else np.dtype(np.uint32)
+
+
+def offsets_of(lengths: NDArray[np.integer]) -> IntArray:
+    """Running sum with a leading 0: int64 [len(lengths) + 1]."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
