@@ -1,0 +1,70 @@
+"""Where a run finds its recipe, its store and its build directory: the one resource of every asset."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+
+from tokenization.engine import Engine
+from tokenization.recipe.load import load_recipe
+from tokenization.recipe.model import Recipe
+from tokenization.stages.workspace import Workspace
+from tokenization.store import Store
+
+
+_listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Callable[[str], None]) -> Iterator[None]:
+    """Hear the progress of runs in this process, beside Dagster's own log."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def default_store() -> Path:
+    """`TOKENMILL_STORE`, or `.tokenmill/store` here."""
+    return Path(os.environ.get("TOKENMILL_STORE") or ".tokenmill/store").absolute()
+
+
+def default_out(recipe: Recipe) -> Path:
+    """`builds/NAME`, beside the store's folder where that is a checkout's own, else here."""
+    return Path("builds").absolute() / recipe.name
+
+
+class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What a run may set beside the recipe; empty means the default."""
+
+    store: str = ""
+    out: str = ""
+    engine: Literal["local", "ray"] = "local"
+    workers: int = 0  # 0: as many as the cores, where it pays
+    overrides: list[str] = []
+    rehash: bool = False
+
+    def workspace(self, recipe_path: str, say: Callable[[str], Any]) -> Workspace:
+        """The recipe as it is on disk now, with this run's overrides, ready to work."""
+        recipe = load_recipe(recipe_path, self.overrides)
+        listener = _listener.get()
+
+        def tell(message: str) -> None:
+            say(message)
+            if listener:
+                listener(message)
+
+        return Workspace(
+            recipe=recipe,
+            store=Store(Path(self.store).absolute() if self.store else default_store()),
+            out=Path(self.out).absolute() if self.out else default_out(recipe),
+            engine=Engine(self.engine, self.workers or None),
+            rehash=self.rehash,
+            overrides=tuple(self.overrides),
+            say=tell,
+        )

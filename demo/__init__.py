@@ -1,0 +1,1 @@
+"""The demonstration's data: what a visitor can build from without downloading anything."""

@@ -1,0 +1,213 @@
+"""`tokenmill build`: what is stale is found before a Dagster run is opened, and only that is run.
+
+The same asset graph as in the page, in process, on the same instance. Which sources' tokens are stale depends on the
+selection, and the selection on every source's items; so where some sources changed and others did not, a first run
+makes items and selection, and a second one exactly what those changed. Where nothing changed no run is opened:
+one observation of the dataset is recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets import naming
+from assets.settings import listening
+from pipelines.jobs import QUIET, build_job_name, train_job_name
+from tokenization.build.layout import check_place, published
+from tokenization.errors import BuildError, RecipeError, TokenmillError
+from tokenization.stages.workspace import Workspace
+
+Node = tuple[str, str]
+EARLY = ("documents", "selection", "tokenizer")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build came to."""
+
+    fingerprint: str
+    reused: bool
+    runs: int
+    seconds: float
+    value: dict[str, Any]
+
+
+def preflight(workspace: Workspace) -> None:
+    """Everything that can be known to be wrong before anything runs."""
+    from tokenization.stages import chat_tokens
+
+    check_place(workspace.out)
+    recipe = workspace.recipe
+    if recipe.tokenizer.path is not None and not (recipe.directory / recipe.tokenizer.path).exists():
+        raise RecipeError(
+            f"tokenizer.path: {recipe.directory / recipe.tokenizer.path} is not there; give a Hugging Face folder, a "
+            f"tokenizer.json, a SentencePiece model or tiktoken ranks"
+        )
+    chat_tokens.check_template_file(workspace)
+    for source in recipe.sources:
+        workspace.inputs(source.name)
+
+
+def stale(workspace: Workspace) -> list[Node]:
+    """The nodes whose result is missing for the inputs as they are now, in running order."""
+    return [node for node in workspace.nodes() if workspace.find(*node) is None]
+
+
+def build(workspace: Workspace, path: Path, *, train: bool = False, on_progress: Callable[[str], None]) -> Built:
+    """Bring the recipe's published dataset up to date."""
+    began = time.perf_counter()
+    preflight(workspace)
+    instance = dg.DagsterInstance.get()
+    missing = stale(workspace)
+    runs = 0
+    if not missing and is_published(workspace, instance):
+        observe(workspace, instance)
+    else:
+        definitions = loaded(workspace, path)
+        if not missing:  # a warm store, but an instance or a folder that does not know of it yet
+            missing = workspace.nodes()
+        for nodes in phases(workspace, missing):
+            run(definitions, workspace, instance, nodes, on_progress)
+            runs += 1
+            workspace = refreshed(workspace)
+    if train:
+        definitions = loaded(workspace, path)
+        run_job(definitions, train_job_name(workspace.recipe), workspace, instance, None, on_progress)
+    result = workspace.result("candidate")
+    return Built(result.fingerprint, runs == 0, runs, time.perf_counter() - began, result.value)
+
+
+def refreshed(workspace: Workspace) -> Workspace:
+    """The same work, with nothing remembered."""
+    return replace(workspace, _found={}, _inputs={}, rehash=False)
+
+
+def phases(workspace: Workspace, missing: list[Node]) -> Any:
+    """Lists of nodes to run, one Dagster run each; the second is decided after the first has run."""
+    documents = [node for node in workspace.nodes() if node[0] == "documents"]
+    changed = [node for node in documents if node in missing]
+    if not changed or len(changed) == len(documents):
+        yield missing
+        return
+    yield [node for node in missing if node[0] in EARLY]
+    yield stale(refreshed(workspace)) or [("candidate", "")]
+
+
+def is_published(workspace: Workspace, instance: dg.DagsterInstance) -> bool:
+    """Whether OUT shows this result and the instance has seen it."""
+    fingerprint = workspace.result("candidate").fingerprint
+    event = instance.get_latest_materialization_event(naming.key(workspace.recipe, "dataset"))
+    return published(workspace.out) == fingerprint and event is not None
+
+
+def observe(workspace: Workspace, instance: dg.DagsterInstance) -> None:
+    """Note that somebody asked and nothing had changed."""
+    fingerprint = workspace.result("candidate").fingerprint
+    instance.report_runless_asset_event(
+        dg.AssetObservation(
+            naming.key(workspace.recipe, "dataset"),
+            description="Nothing changed: the published build is the one that this recipe gives.",
+            metadata={"fingerprint": fingerprint, "out": dg.MetadataValue.path(str(workspace.out))},
+            tags={"dagster/data_version": fingerprint},
+        )
+    )
+
+
+def loaded(workspace: Workspace, path: Path) -> Any:
+    from pipelines.code_location import of_recipe
+
+    return of_recipe(workspace.recipe, path.absolute())
+
+
+def run(
+    definitions: Any,
+    workspace: Workspace,
+    instance: dg.DagsterInstance,
+    nodes: list[Node],
+    on_progress: Callable[[str], None],
+) -> None:
+    """One Dagster run of these nodes' assets; the published dataset follows the candidate."""
+    recipe = workspace.recipe
+    names = {"preview": "loss_mask_preview"}
+    keys = [naming.node_key(recipe, names.get(stage, stage), name) for stage, name in nodes]
+    if ("candidate", "") in nodes:
+        keys.append(naming.key(recipe, "dataset"))
+    run_job(definitions, build_job_name(recipe), workspace, instance, keys, on_progress)
+
+
+def run_job(
+    definitions: Any,
+    name: str,
+    workspace: Workspace,
+    instance: dg.DagsterInstance,
+    keys: list[dg.AssetKey] | None,
+    on_progress: Callable[[str], None],
+) -> None:
+    """Run a job of the definitions here; its failure as our own error."""
+    engine = workspace.engine
+    settings = {
+        "store": str(workspace.store.root),
+        "out": str(workspace.out),
+        "engine": engine.name,
+        "workers": engine.workers or 0,
+        "overrides": list(workspace.overrides),
+        "rehash": workspace.rehash,
+    }
+    with listening(on_progress):
+        result = execute(definitions.resolve_job_def(name), workspace, instance, settings, keys)
+    if not result.success:
+        raise failure(result)
+
+
+def execute(
+    job: Any, workspace: Workspace, instance: dg.DagsterInstance, settings: dict[str, Any], keys: list[dg.AssetKey] | None
+) -> Any:
+    return job.execute_in_process(
+        instance=instance,
+        run_config={"resources": {"settings": {"config": settings}}, **QUIET},
+        asset_selection=keys,
+        raise_on_error=False,
+        tags={"recipe": workspace.recipe.name},
+    )
+    for event in result.all_events:
+        on_event(event)
+    if not result.success:
+        raise failure(result)
+
+
+def failure(result: Any) -> TokenmillError:
+    """Why the run failed, in one message."""
+    for event in result.all_events:
+        if event.event_type_value == "STEP_FAILURE":
+            data = event.event_specific_data
+            told = data.user_failure_data
+            if told is not None and told.metadata.get("exit_code") is not None:
+                kind = RecipeError if told.metadata["exit_code"].value == RecipeError.exit_code else BuildError
+                return kind(told.description)
+    failed = [
+        event.event_specific_data
+        for event in result.all_events
+        if event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.event_specific_data.passed
+    ]
+    if failed:
+        lines = [f"  {check.check_name}: {check.metadata['looked_at'].value}; {problems_of(check)}" for check in failed]
+        return BuildError(
+            "the candidate failed its checks and was not published; the last good build stays in place\n" + "\n".join(lines)
+        )
+    for event in result.all_events:
+        if event.event_type_value == "STEP_FAILURE":
+            error = event.event_specific_data.error
+            cause = error.cause or error
+            return BuildError(f"{event.step_key} broke: {str(cause.message).strip()}; see the run in the page: make ui")
+    return BuildError("the run failed; see it in the page: make ui")
+
+
+def problems_of(check: Any) -> str:
+    told = check.metadata.get("problems")
+    return str(told.value if told else check.metadata["figure"].value)

@@ -1,0 +1,161 @@
+"""The command line: the same stages and the same orchestration as the Dagster page.
+
+Exit codes: 0 done; 2 the recipe or the command is wrong (one clear message, no traceback); 1 a check failed or the run
+broke. `--json` lines are stable. Heavy imports stay inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tokenization.errors import TokenmillError
+
+Command = Callable[..., Any]
+
+
+def explained(command: Command) -> Command:
+    """What tokenmill can explain ends in its one message and its exit code."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except TokenmillError as error:
+            click.echo(f"tokenmill: {error}", err=True)
+            sys.exit(error.exit_code)
+        except BrokenPipeError:  # the reader (head, less) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tokenmill")
+def main() -> None:
+    """Raw corpora and chats in, training windows whose every token is accounted for out."""
+
+
+store_option = click.option(
+    "--store", type=click.Path(path_type=Path), help="Where results are kept [TOKENMILL_STORE, .tokenmill/store]."
+)
+set_option = click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override the recipe.")
+
+
+@main.command()
+@click.argument("name", default="my_dataset")
+@explained
+def init(name: str) -> None:
+    """Write a commented recipe, NAME.yaml, to start from."""
+    from pipelines.commands.starting import write_recipe
+
+    write_recipe(name)
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The build directory [builds/NAME].")
+@store_option
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes [as many as the cores, where it pays].")
+@set_option
+@click.option("--rehash", is_flag=True, help="Read every input again instead of trusting size, time and inode.")
+@click.option("--train", is_flag=True, help="Then materialise the recipe's checkpoint as well.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line at the end, nothing else on standard output.")
+@explained
+def build(recipe: Path, **options: Any) -> None:
+    """Bring RECIPE's dataset up to date: what changed is made again, checked, and published."""
+    from pipelines.commands.build import build_recipe
+
+    build_recipe(recipe, **options)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON line with every finding.")
+@explained
+def verify(directory: Path, as_json: bool) -> None:
+    """Read the build in DIRECTORY again and prove it: hashes, fullness, masks, ledger, share."""
+    from pipelines.commands.looking import verify_build
+
+    sys.exit(verify_build(directory, as_json))
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--row", type=click.IntRange(min=0), help="This row of the training split [a few chosen sessions].")
+@click.option("--split", type=click.Choice(["train", "validation"]), default="train", show_default=True)
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page instead.")
+@explained
+def preview(directory: Path, row: int | None, split: str, html: Path | None) -> None:
+    """Show loss masks of the build in DIRECTORY, here or as a page."""
+    from pipelines.commands.looking import preview_build
+
+    preview_build(directory, row, split, html)
+
+
+@main.command()
+@click.argument("sessions", type=click.Path(path_type=Path))
+@click.option("--recipe", type=click.Path(path_type=Path), help="Take tokenizer, template and policies from here.")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Or a tokenizer,")
+@click.option("--template", default="tokenizer", show_default=True, help="a template,")
+@click.option("--loss-on", type=click.Choice(["all_answers", "last_answer"]), default="all_answers", show_default=True)
+@click.option("--window", type=click.IntRange(min=16), help="Apply the overlong policy at this length.")
+@set_option
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a session: {id, input_ids, loss_mask}.")
+@explained
+def render(sessions: Path, **options: Any) -> None:
+    """Show what a template does to SESSIONS: one line a session, and the reason where one is set aside."""
+    from pipelines.commands.rendering import render_sessions
+
+    render_sessions(sessions, **options)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--recipe", type=click.Path(path_type=Path), help="The mended recipe [the build's own].")
+@set_option
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a row.")
+@explained
+def replay(directory: Path, **options: Any) -> None:
+    """Try the quarantined rows of the build in DIRECTORY again, after a fix."""
+    from pipelines.commands.replaying import replay_quarantine
+
+    replay_quarantine(directory, **options)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where metrics and checkpoint go.")
+@click.argument("trainer_options", nargs=-1, type=click.UNPROCESSED)
+@explained
+def train(directory: Path, out: Path, trainer_options: tuple[str, ...]) -> None:
+    """Train on the build in DIRECTORY; further options go to the trainer (python -m training.train --help)."""
+    import subprocess
+
+    command = [sys.executable, "-m", "training.train", "--build", str(directory), "--out", str(out), *trainer_options]
+    sys.exit(subprocess.run(command, check=False).returncode)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("generation_options", nargs=-1, type=click.UNPROCESSED)
+@explained
+def generate(run: Path, generation_options: tuple[str, ...]) -> None:
+    """Let the checkpoint in RUN answer; further options go to python -m training.generate."""
+    import subprocess
+
+    sys.exit(subprocess.run([sys.executable, "-m", "training.generate", str(run), *generation_options], check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Rendered text to ids and mask, together: stretches in, token sequences out.
+
+A rendered text is cut at its control tokens (placed by id) and at the edges of its targets; what lies
+between are *stretches*, and every stretch of a chunk goes through one `encode_batch`. The mask of a token
+is the mask of its stretch, so that ids and mask cannot disagree.
+
+    text   <|im_start|>assistant\\n Hello <|im_end|> \\n
+    parts  id 151644 | "assistant\\n" | "Hello" | id 151645 | "\\n"
+    mask        0    |       0       |    1    |     1     |  0
+
+Guarantees: a stretch that begins at a target's start is encoded by itself, as an answer is that follows a
+prompt; no dummy prefix where a stretch goes on from another; the first token of a sequence is no target.
+Price: about 10 ns a token beside encoding; constant stretches are encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenization.chat.control import ControlTokens
+from tokenization.chat.targets import RenderedText
+from tokenization.chat.templates import ChatTokenizer
+from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_of, storage_dtype
+
+
+@dataclass(frozen=True)
+class Part:
+    """One control token or one stretch of text."""
+
+    text: str
+    token: int | None  # the id of a control token; None = text
+    is_target: bool
+    continues: bool  # a stretch that no space may be put before
+
+
+@dataclass(frozen=True)
+class SpanParts:
+    """One target, in parts: half-open."""
+
+    start: int
+    stop: int
+    message: int
+
+
+def cut_into_parts(
+    rendered: RenderedText, control: ControlTokens, *, everything: bool, prefix_scope: str
+) -> tuple[list[Part], list[SpanParts]]:
+    """The parts of a rendered text and its targets in them; `everything`: prompts are targets too."""
+    text = rendered.text
+    tokens = dict(control.find(text))
+    masked = rendered.untrained if everything else rendered.spans
+    edges = {0, len(text), *tokens, *tokens.values()}
+    edges |= {edge for span in (*rendered.spans, *masked) for edge in (span.start, span.stop)}
+    places = sorted(edges)
+    parts: list[Part] = []
+    index: dict[int, int] = {}
+    for start, stop in pairwise(places):
+        index[start] = len(parts)
+        piece = text[start:stop]
+        token = control.ids[piece] if tokens.get(start) == stop else None
+        late = bool(parts) and (prefix_scope == "first" or parts[-1].token is None)
+        inside = any(span.start <= start < span.stop for span in masked)
+        parts.append(Part(piece, token, inside != everything, late and token is None))
+    index[len(text)] = len(parts)
+    return parts, [SpanParts(index[s.start], index[s.stop], s.message) for s in rendered.spans]
+
+
+@dataclass
+class Layout:
+    """The parts of a sequence as arrays; shared by every sequence of one shape."""
+
+    source: NDArray[np.int64]  # per part: index into the pool's constants, or -1: the sequence's next text
+    is_target: BoolArray  # per part
+    continues: tuple[bool, ...]  # per text
+    span_start: NDArray[np.int64]  # per target: its first part
+    span_stop: NDArray[np.int64]  # per target: behind its last part
+    span_message: NDArray[np.int32]  # per target: the message of the session
+
+
+@dataclass
+class ConstantPool:
+    """Ids of control tokens and of stretches that are the same in many sequences."""
+
+    tokenizer: ChatTokenizer
+    _index: dict[tuple[str | int, bool], int] = field(default_factory=dict)
+    _ids: list[NDArray[np.uint32]] = field(default_factory=list)
+    _flat: tuple[NDArray[np.uint32], IntArray] | None = None
+
+    def token(self, token: int) -> int:
+        return self._place((token, False), lambda: np.array([token], np.uint32))
+
+    def text(self, text: str, continues: bool) -> int:
+        return self._place(
+            (text, continues), lambda: self.tokenizer.encode_batch([text], [continues])[0].astype(np.uint32)
+        )
+
+    def _place(self, key: tuple[str | int, bool], make: Any) -> int:
+        index = self._index.get(key)
+        if index is None:
+            index = self._index[key] = len(self._ids)
+            self._ids.append(make())
+            self._flat = None
+        return index
+
+    @property
+    def flat(self) -> tuple[NDArray[np.uint32], IntArray]:
+        """All constants end to end, and their offsets."""
+        if self._flat is None:
+            lengths = np.array([len(ids) for ids in self._ids], np.int64)
+            ids = np.concatenate(self._ids) if self._ids else np.empty(0, np.uint32)
+            self._flat = ids, offsets_of(lengths)
+        return self._flat
+
+    def layout(self, parts: Sequence[Part], spans: Sequence[SpanParts], fixed: Sequence[bool]) -> Layout:
+        """Arrays for these parts; text parts that are not `fixed` are the sequence's own."""
+        source = [
+            self.token(part.token)
+            if part.token is not None
+            else (self.text(part.text, part.continues) if is_fixed else -1)
+            for part, is_fixed in zip(parts, fixed, strict=True)
+        ]
+        own = [p.continues for p, place in zip(parts, source, strict=True) if place < 0]
+        return Layout(
+            np.array(source, np.int64),
+            np.array([part.is_target for part in parts], bool),
+            tuple(own),
+            np.array([span.start for span in spans], np.int64),
+            np.array([span.stop for span in spans], np.int64),
+            np.array([span.message for span in spans], np.int32),
+        )
+
+
+@dataclass(frozen=True)
+class TargetSpans:
+    """Targets in tokens, relative to their sequence; of sequence i: offsets[i] to offsets[i + 1]."""
+
+    offsets: IntArray  # int64 [num_sequences + 1]
+    start: NDArray[np.int32]
+    stop: NDArray[np.int32]
+    message: NDArray[np.int32]
+
+
+def assemble(
+    sequences: Sequence[tuple[Layout, Sequence[str]]],
+    tokenizer: ChatTokenizer,
+    constants: tuple[NDArray[np.uint32], IntArray],
+    largest_id: int,
+) -> tuple[TokenSequences, TargetSpans]:
+    """Every sequence's ids, mask and targets; texts in one batch; `constants` is a pool's `flat`."""
+    dtype: Any = storage_dtype(largest_id)
+    if not sequences:
+        return _nothing(dtype)
+    texts = [text for _, own in sequences for text in own]
+    late = [flag for layout, _ in sequences for flag in layout.continues]
+    text_ids, text_offsets = tokenizer.encode_batch(texts, late) if texts else _no_texts()
+    constant_ids, constant_offsets = constants
+
+    layouts = [layout for layout, _ in sequences]
+    source = np.concatenate([layout.source for layout in layouts])
+    is_text = source < 0
+    length = np.empty(len(source), np.int64)
+    start = np.empty(len(source), np.int64)  # in texts and constants laid end to end
+    length[is_text], start[is_text] = np.diff(text_offsets), text_offsets[:-1]
+    fixed = source[~is_text]
+    length[~is_text] = np.diff(constant_offsets)[fixed]
+    start[~is_text] = constant_offsets[fixed] + len(text_ids)
+
+    ends = offsets_of(length)
+    where = np.repeat(start - ends[:-1], length)
+    where += np.arange(int(ends[-1]))
+    ids = np.concatenate([text_ids, constant_ids])[where].astype(dtype)
+    mask = np.repeat(np.concatenate([layout.is_target for layout in layouts]), length)
+
+    part_offsets = offsets_of(np.array([len(layout.source) for layout in layouts], np.int64))
+    offsets = ends[part_offsets]
+    mask[offsets[:-1][offsets[:-1] < len(mask)]] = False  # nothing in the sequence predicts its first token
+    return TokenSequences(ids, mask, offsets), _spans(layouts, part_offsets, ends, offsets)
+
+
+def _spans(
+    layouts: Sequence[Layout], part_offsets: IntArray, ends: IntArray, offsets: IntArray
+) -> TargetSpans:
+    counts = np.array([len(layout.span_start) for layout in layouts], np.int64)
+    first_part = np.repeat(part_offsets[:-1], counts)
+    first_token = np.repeat(offsets[:-1], counts)
+    start = ends[np.concatenate([layout.span_start for layout in layouts]) + first_part] - first_token
+    stop = ends[np.concatenate([layout.span_stop for layout in layouts]) + first_part] - first_token
+    message = np.concatenate([layout.span_message for layout in layouts])
+    return TargetSpans(offsets_of(counts), start.astype(np.int32), stop.astype(np.int32), message)
+
+
+def _nothing(dtype: Any) -> tuple[TokenSequences, TargetSpans]:
+    none = np.empty(0, np.int32)
+    empty = TokenSequences(np.empty(0, dtype), np.empty(0, bool), np.zeros(1, np.int64))
+    return empty, TargetSpans(np.zeros(1, np.int64), none, none, none)
+
+
+def _no_texts() -> tuple[NDArray[np.uint32], IntArray]:
+    return np.empty(0, np.uint32), np.zeros(1, np.int64)

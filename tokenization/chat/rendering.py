@@ -1,0 +1,309 @@
+"""Sessions in, token sequences with masks out: the one place where a chat becomes tokens.
+
+    renderer = Renderer(ChatTemplate.load("chatml", tokenizer), tokenizer, ChatOptions())
+    rendered = renderer.fit(sessions, renderer.render(sessions), window=4096)
+
+A session goes through its shape's skeleton (see skeleton) or, where the template looks into texts, through
+the template itself (see targets); both end in the same parts, and one `encode_batch` a chunk.
+
+Guarantees: every session gives at least one sequence with a target, or one entry in `set_aside`; the
+result depends on the session, the template, the tokenizer and the options only, never on its neighbours;
+a sample of every chunk is rendered by the template itself and compared.
+Price: about 10 µs a session beside encoding; single sessions that no skeleton serves about 1 ms.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+
+from tokenization.chat.assembly import ConstantPool, Layout, TargetSpans, assemble, cut_into_parts
+from tokenization.chat.control import ControlTokens
+from tokenization.chat.roles import ASSISTANT, Role, role_fault, role_policy
+from tokenization.chat.skeleton import Plan, Planner, find_for
+from tokenization.chat.targets import History, Refusal, TargetFinder
+from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
+from tokenization.chat.views import DirectView
+from tokenization.sequences import IntArray, TokenSequences
+
+SAMPLE_EVERY = 16  # one session in so many is compared with the template's own rendering
+SAMPLE_AT_LEAST = 8
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """How sessions become sequences; what a recipe says under `chat`."""
+
+    loss_on: Literal["all_answers", "last_answer"] = "all_answers"
+    train_on_prompt: bool = False
+    history: History = "cut"
+    overlong: Literal["drop_turns", "set_aside", "split"] = "drop_turns"
+    default_system: str = "template"  # template | none | a text
+    reasoning: Literal["trained", "masked"] = "trained"
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, Role] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A session that gave no sequence."""
+
+    row: int  # of the table
+    reason: str  # snake_case, counted
+    detail: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Sequences of a table of sessions, in the table's order, cuts of a session in turn."""
+
+    sequences: TokenSequences
+    session: IntArray  # int64 [num_sequences]  the row in the table
+    cut: NDArray[np.int32]  # int32 [num_sequences]  -1 where the session is not cut
+    span_offsets: IntArray  # int64 [num_sequences + 1]
+    span_start: NDArray[np.int32]  # tokens from the sequence's first, the stop token included
+    span_stop: NDArray[np.int32]
+    span_message: NDArray[np.int32]  # the message of the session that the target belongs to
+    stop_ids: frozenset[int] = frozenset()
+    actions: Mapping[int, list[str]] = field(default_factory=dict)  # row -> what a policy did
+    set_aside: Sequence[SetAside] = ()
+
+    @property
+    def num_cuts(self) -> IntArray:
+        """For each sequence, into how many its session was cut."""
+        counts = np.bincount(self.session, minlength=1)
+        return counts[self.session].astype(np.int64)
+
+
+@dataclass
+class Case:
+    """One sequence to render: a session, or what a policy leaves of one, and what of it is a target."""
+
+    row: int
+    messages: list[Message]
+    tools: list[Any] | None
+    targets: list[int]
+    untrained: list[int] = field(default_factory=list)
+    origin: list[int] | None = None  # which message of the session each one is, where some are left out
+    cut: int = -1  # the cut that the overlong policy replaces, else -1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One sequence before it is encoded."""
+
+    case: int
+    layout: Layout
+    stretches: list[str]
+    cut: int
+
+
+class Renderer:
+    """Renders tables of sessions under one template, tokenizer and set of options; threads may share it."""
+
+    def __init__(self, template: ChatTemplate, tokenizer: ChatTokenizer, options: ChatOptions) -> None:
+        self.template, self.tokenizer, self.options = template, tokenizer, options
+        self.policy = role_policy(options.roles)
+        self.control = ControlTokens.of(tokenizer)
+        self.bound = BoundTemplate(template, self.policy, options.template_kwargs, options.default_system)
+        self.finder = TargetFinder(self.bound, self.control, options.history, options.reasoning == "masked")
+        self.pool = ConstantPool(tokenizer)
+        self.prefix_scope = str(getattr(tokenizer, "prefix_scope", "never"))
+        self.planner = Planner(
+            self.bound, self.control, self.finder, self.pool, options.train_on_prompt, self.prefix_scope
+        )
+        self.largest_id = int(getattr(tokenizer, "largest_id", 1 << 20))
+        self.mismatches: list[str] = []  # skeletons that a sample did not bear out
+        self._lock = threading.Lock()
+
+    # -- whole tables -----------------------------------------------------------------------------------
+
+    def render(self, sessions: pa.Table) -> Rendered:
+        """Every session of the table, before any limit on length."""
+        cases, aside = self.cases(sessions)
+        return self.render_cases(cases, aside)
+
+    def fit(self, sessions: pa.Table, rendered: Rendered, window: int) -> Rendered:
+        """The same with sequences longer than `window` replaced as the overlong policy says."""
+        from tokenization.chat.overlong import fit_window
+
+        return fit_window(self, sessions, rendered, window)
+
+    def cases(
+        self, sessions: pa.Table, rows: Iterable[int] | None = None
+    ) -> tuple[list[Case], list[SetAside]]:
+        """The sessions of these rows as cases; those that can give no target are set aside."""
+        column = sessions.column("messages").to_pylist()
+        tools_column = sessions.column("tools").to_pylist() if "tools" in sessions.column_names else None
+        cases: list[Case] = []
+        aside: list[SetAside] = []
+        for row in range(len(column)) if rows is None else rows:
+            messages = orjson.loads(column[row])
+            text = tools_column[row] if tools_column else None
+            found = self.targets_of(messages)
+            if isinstance(found, tuple):
+                aside.append(SetAside(row, *found))
+            else:
+                tools = (orjson.loads(text) or None) if text else None
+                untrained = self._untrained(messages) if self.options.train_on_prompt else []
+                cases.append(Case(row, messages, tools, found, untrained))
+        return cases, aside
+
+    def targets_of(self, messages: Sequence[Message]) -> list[int] | tuple[str, str]:
+        """Which messages are targets, or (reason, detail) where the session can be no example."""
+        roles = [message["role"] for message in messages]
+        fault = role_fault(roles, self.policy)
+        if fault:
+            return fault
+        trained = [i for i, role in enumerate(roles) if self.policy[role].trained]
+        if self.options.loss_on == "last_answer":
+            trained = trained[-1:]
+        targets = [i for i in trained if messages[i].get("train", True)]
+        if not targets:
+            return "no_target", "no message of the session is trained"
+        empty = next((i for i in targets if not _says_something(messages[i])), None)
+        if empty is not None:
+            return "empty_answer", f"message {empty} ({roles[empty]}) says nothing"
+        return targets
+
+    @staticmethod
+    def _untrained(messages: Sequence[Message]) -> list[int]:
+        return [i for i, message in enumerate(messages) if not message.get("train", True)]
+
+    # -- cases ------------------------------------------------------------------------------------------
+
+    def render_cases(self, cases: Sequence[Case], aside: Sequence[SetAside] = ()) -> Rendered:
+        """These cases, each as one sequence or several."""
+        with self._lock:
+            pieces, refused = self._pieces(cases)
+            constants = self.pool.flat
+        sequences, spans = assemble(
+            [(piece.layout, piece.stretches) for piece in pieces], self.tokenizer, constants, self.largest_id
+        )
+        message = _in_session(spans.message, spans.offsets, pieces, cases)
+        return Rendered(
+            sequences,
+            np.array([cases[piece.case].row for piece in pieces], np.int64),
+            np.array([piece.cut for piece in pieces], np.int32),
+            spans.offsets,
+            spans.start,
+            spans.stop,
+            message,
+            _stop_ids(sequences, spans),
+            {},
+            sorted([*aside, *refused], key=lambda entry: entry.row),
+        )
+
+    def _pieces(self, cases: Sequence[Case]) -> tuple[list[Piece], list[SetAside]]:
+        pieces: list[Piece] = []
+        refused: list[SetAside] = []
+        planned = [self._filled(case) for case in cases]
+        broken = self._broken_shapes(cases, planned)
+        for number, (case, (plan, filled)) in enumerate(zip(cases, planned, strict=True)):
+            try:
+                if plan is None or filled is None or id(plan) in broken:
+                    made = self._direct(case)
+                elif plan.refusal:
+                    raise plan.refusal
+                else:
+                    made = [(s.layout, texts) for s, texts in zip(plan.sequences, filled, strict=True)]
+            except Refusal as refusal:
+                refused.append(SetAside(case.row, refusal.reason, refusal.detail))
+                continue
+            for cut, (layout, texts) in enumerate(made):
+                pieces.append(Piece(number, layout, texts, cut if len(made) > 1 else -1))
+        return pieces, refused
+
+    def _filled(self, case: Case) -> tuple[Plan | None, list[list[str]] | None]:
+        shape = self.planner.shape(case.messages, case.tools, case.targets, case.untrained)
+        plan = self.planner.plan(shape, case.messages, case.tools)
+        return plan, plan.fill(case.messages, case.tools) if plan else None
+
+    def _direct(self, case: Case) -> list[tuple[Layout, list[str]]]:
+        """The session through the template itself."""
+        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
+        rendered, _ = find_for(self.finder, view, case.targets, case.untrained)
+        made = []
+        for text in rendered:
+            parts, spans = cut_into_parts(
+                text, self.control, everything=self.options.train_on_prompt, prefix_scope=self.prefix_scope
+            )
+            layout = self.pool.layout(parts, spans, [False] * len(parts))
+            made.append((layout, [self.control.unescape(p.text) for p in parts if p.token is None]))
+        return made
+
+    # -- the sample -------------------------------------------------------------------------------------
+
+    def _broken_shapes(
+        self, cases: Sequence[Case], planned: Sequence[tuple[Plan | None, list[list[str]] | None]]
+    ) -> set[int]:
+        """Plans (by id) whose text is not the template's own for a sampled session of this chunk."""
+        served = [i for i, (plan, filled) in enumerate(planned) if plan and filled is not None]
+        broken: set[int] = set()
+        for number in _sample(served, cases):
+            plan = planned[number][0]
+            if plan is None or plan.refusal or id(plan) in broken:
+                continue
+            case = cases[number]
+            view = DirectView.of(self.bound, self.control, case.messages, case.tools)
+            for index, sequence in enumerate(plan.sequences):
+                own = self.control.unescape(view.render(sequence.count).text)
+                if not plan.text(index, case.messages, case.tools).startswith(own):
+                    broken.add(id(plan))
+                    self.mismatches.append(f"row {case.row}: the skeleton is not the template's rendering")
+        return broken
+
+
+def _stop_ids(sequences: TokenSequences, spans: TargetSpans) -> frozenset[int]:
+    """The ids that end the targets: the last token of each message's last span."""
+    sequence = np.repeat(np.arange(len(spans.offsets) - 1), np.diff(spans.offsets))
+    is_last = np.ones(len(sequence), bool)
+    is_last[:-1] = (np.diff(sequence) != 0) | (np.diff(spans.message) != 0)
+    last = sequences.offsets[sequence[is_last]] + spans.stop[is_last] - 1
+    return frozenset(np.unique(sequences.input_ids[last]).tolist())
+
+
+def _says_something(message: Message) -> bool:
+    return bool(
+        (message.get("content") or "").strip()
+        or (message.get("reasoning_content") or "").strip()
+        or message.get("tool_calls")
+    )
+
+
+def _sample(served: Sequence[int], cases: Sequence[Case]) -> list[int]:
+    """A deterministic one in SAMPLE_EVERY of these cases, at least SAMPLE_AT_LEAST, chosen by content."""
+    if len(served) <= SAMPLE_AT_LEAST:
+        return list(served)
+    ranks = {i: xxhash.xxh3_64_intdigest(_digest_text(cases[i])) for i in served}
+    return sorted(served, key=lambda i: (ranks[i], i))[: max(SAMPLE_AT_LEAST, len(served) // SAMPLE_EVERY)]
+
+
+def _digest_text(case: Case) -> bytes:
+    last = case.messages[-1]["content"]
+    return f"{len(case.messages)} {last[:64]} {len(last)}".encode("utf-8", "surrogatepass")
+
+
+def _in_session(
+    message: NDArray[np.int32], offsets: IntArray, pieces: Sequence[Piece], cases: Sequence[Case]
+) -> NDArray[np.int32]:
+    """Messages of cases that leave some out, in the session's numbering."""
+    for place, piece in enumerate(pieces):
+        origin = cases[piece.case].origin
+        if origin is not None:
+            own = slice(offsets[place], offsets[place + 1])
+            message[own] = np.array(origin, np.int32)[message[own]]
+    return message
+
+
+def is_answer(role: str, policy: Mapping[str, Role]) -> bool:
+    """Whether this role's messages are answers: the assistant's and those of trained roles."""
+    return role == ASSISTANT or policy[role].trained

@@ -1,0 +1,209 @@
+"""Skeletons: a template runs once for each shape of session, then sessions are filled in.
+
+A session's shape is what a template can branch on: roles, which fields are there or empty, how many tools.
+Its skeleton is the finished plan for every session of that shape: the parts with their ids and mask, and
+the stretches with slots. Filling one is joining a few strings.
+
+Guarantees: the plan comes from the same target finding that single sessions go through; where the template
+looks into strings, the plan holds under conditions that each session is checked against; a session that
+fails one, or a template that resists, is rendered by itself (`plan` is None).
+Price: a few milliseconds a shape; about 1 µs a message to fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tokenization.chat.assembly import ConstantPool, Layout, cut_into_parts
+from tokenization.chat.control import SLOT_PATTERN, ControlTokens
+from tokenization.chat.symbols import (
+    Condition,
+    Ledger,
+    NotSymbolic,
+    Slot,
+    SymbolicEnvironment,
+    constant_parts,
+)
+from tokenization.chat.targets import Refusal, RenderedText, Span, TargetFinder
+from tokenization.chat.templates import BoundTemplate, Message
+from tokenization.chat.views import (
+    PrefixCache,
+    SymbolicView,
+    message_key,
+    symbolic_message,
+    symbolic_tools,
+    tools_key,
+)
+
+MAX_PLANS = 20_000
+
+
+@dataclass(frozen=True)
+class SequencePlan:
+    """One sequence of a shape: where its parts go, and how its stretches are filled."""
+
+    layout: Layout
+    stretches: tuple[tuple[str | int, ...], ...]  # per own text: constants and indices of slots, in turn
+    whole: tuple[str | int, ...]  # the same for the whole text: what the sample is compared with
+    count: int  # messages of the view
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A shape's finished plan, or the reason why no session of this shape can be rendered."""
+
+    sequences: tuple[SequencePlan, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    conditions: tuple[tuple[Condition, Slot, Slot | None], ...] = ()
+    refusal: Refusal | None = None
+    was_cut: bool = False
+
+    def fill(self, messages: Sequence[Message], tools: Sequence[Any] | None) -> list[list[str]] | None:
+        """The stretches of each sequence, or None where a condition fails."""
+        for condition, slot, other in self.conditions:
+            beside = value_of(other, messages, tools) if other else ""
+            if not condition.holds(value_of(slot, messages, tools), beside):
+                return None
+        values = [value_of(slot, messages, tools) for slot in self.slots]
+        return [[_joined(pieces, values) for pieces in s.stretches] for s in self.sequences]
+
+    def text(self, sequence: int, messages: Sequence[Message], tools: Sequence[Any] | None) -> str:
+        """The whole text of one sequence."""
+        values = [value_of(slot, messages, tools) for slot in self.slots]
+        return _joined(self.sequences[sequence].whole, values)
+
+
+def _joined(pieces: Sequence[str | int], values: Sequence[str]) -> str:
+    if len(pieces) == 1:
+        piece = pieces[0]
+        return values[piece] if isinstance(piece, int) else piece
+    return "".join([values[piece] if isinstance(piece, int) else piece for piece in pieces])
+
+
+def value_of(slot: Slot, messages: Sequence[Message], tools: Sequence[Any] | None) -> str:
+    """What fills this slot for this session."""
+    value: Any = messages[slot.message] if slot.message >= 0 else tools
+    for key in slot.path:
+        value = value[key]
+    if not slot.steps:
+        text: str = value
+        return text
+    return slot.fill(value)
+
+
+@dataclass
+class Planner:
+    """Plans by shape, for one bound template and one way of choosing targets."""
+
+    bound: BoundTemplate
+    control: ControlTokens
+    finder: TargetFinder
+    pool: ConstantPool
+    everything: bool
+    prefix_scope: str
+    plans: dict[Any, Plan | None] = field(default_factory=dict)
+    cache: PrefixCache = field(default_factory=PrefixCache)
+    direct_reasons: dict[str, int] = field(default_factory=dict)  # why shapes are rendered one by one
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.control.protects)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return self.bound.template.compile(SymbolicEnvironment(self.bound.template.date, self.ledger))
+
+    def shape(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Any] | None,
+        targets: Sequence[int],
+        untrained: Sequence[int],
+    ) -> Any:
+        """The key of a session's plan."""
+        keys = tuple([message_key(message) for message in messages])
+        return keys, tools_key(tools) if tools else None, tuple(targets), tuple(untrained)
+
+    def plan(self, shape: Any, messages: Sequence[Message], tools: Sequence[Any] | None) -> Plan | None:
+        """The plan of this shape, made from one session that has it; None: render one by one."""
+        if shape in self.plans:
+            return self.plans[shape]
+        if len(self.plans) >= MAX_PLANS:
+            self.plans.clear()
+        try:
+            plan: Plan | None = self._made(shape, messages, tools)
+        except NotSymbolic as reason:
+            self.direct_reasons[str(reason)] = self.direct_reasons.get(str(reason), 0) + 1
+            plan = None
+        self.plans[shape] = plan
+        return plan
+
+    def _made(self, shape: Any, messages: Sequence[Message], tools: Sequence[Any] | None) -> Plan:
+        keys, key_of_tools, targets, untrained = shape
+        symbolic = [symbolic_message(place, m, self.ledger) for place, m in enumerate(messages)]
+        view = SymbolicView(
+            self.bound,
+            symbolic,
+            symbolic_tools(tools, self.ledger),
+            self._compiled,
+            self.ledger,
+            self.cache,
+            keys,
+            key_of_tools,
+        )
+        try:
+            rendered, was_cut = find_for(self.finder, view, targets, untrained)
+        except Refusal as refusal:
+            return Plan((), (), self._conditions(view), refusal)
+        used: dict[str, int] = {}
+        sequences = tuple(self._sequence(text, used) for text in rendered)
+        slots = tuple(self.ledger.slot(character) for character in used)
+        return Plan(sequences, slots, self._conditions(view), None, was_cut)
+
+    def _conditions(self, view: SymbolicView) -> tuple[tuple[Condition, Slot, Slot | None], ...]:
+        ordered = sorted(view.conditions, key=repr)
+        return tuple((condition, condition.slot, condition.other) for condition in ordered)
+
+    def _sequence(self, rendered: RenderedText, used: dict[str, int]) -> SequencePlan:
+        parts, spans = cut_into_parts(
+            rendered, self.control, everything=self.everything, prefix_scope=self.prefix_scope
+        )
+        fixed = [not SLOT_PATTERN.search(part.text) for part in parts]
+        layout = self.pool.layout(parts, spans, fixed)
+        own = [part.text for part, is_fixed in zip(parts, fixed, strict=True) if not is_fixed]
+        stretches = tuple(self._pieces(text, used) for text in own)
+        return SequencePlan(layout, stretches, self._pieces(rendered.text, used), rendered.messages)
+
+    @staticmethod
+    def _pieces(text: str, used: dict[str, int]) -> tuple[str | int, ...]:
+        pieces: list[str | int] = []
+        for place, piece in enumerate(constant_parts(text)):
+            if place % 2:
+                pieces.append(used.setdefault(piece, len(used)))
+            elif piece:
+                pieces.append(piece)
+        return tuple(pieces)
+
+
+def find_for(
+    finder: TargetFinder, view: Any, targets: Sequence[int], untrained: Sequence[int]
+) -> tuple[list[RenderedText], bool]:
+    """Target finding in the session's own numbering: `targets` and the spans found count its messages."""
+    places = {origin: place for place, origin in enumerate(view.origin)}
+    wanted = [places[i] for i in targets if i in places]
+    if not wanted:
+        raise Refusal("no_target", "no message that is trained is visible in generation")
+    rendered, was_cut = finder.find(view, wanted, [places[i] for i in untrained if i in places])
+    return [
+        RenderedText(
+            t.text, _renumbered(t.spans, view.origin), _renumbered(t.untrained, view.origin), t.messages
+        )
+        for t in rendered
+    ], was_cut
+
+
+def _renumbered(spans: Sequence[Span], origin: Sequence[int]) -> tuple[Span, ...]:
+    return tuple(Span(span.start, span.stop, origin[span.message]) for span in spans)

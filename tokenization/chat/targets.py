@@ -1,0 +1,448 @@
+"""Where the targets of a session stand in its rendered text, for any chat template.
+
+An answer's target begins where the generation prompt ends (what serving supplies is masked, an empty
+think block in the prompt included) and ends with its stop token; white space behind the stop is not
+trained. Both are found by rendering: P = the messages before the answer with a generation prompt,
+F = the messages up to and with the answer, full = the session.
+
+    P      <|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n
+    F      <|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n
+    target                                                      Hello<|im_end|>
+
+P must be a prefix of F, and F up to the stop a prefix of full; where full says otherwise, the template
+rewrites earlier turns, and the history policy decides. Where the template marks what is generated
+(`{% generation %}`), the target is what is marked of that stretch, the stop always included.
+
+Guarantees: a target is never found by searching for an answer's text; a session whose targets cannot be
+found exactly is refused with a reason.
+Price: two renderings an answer and one of the session; stop tokens are probed once for each kind of answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from tokenization.chat.control import RESERVED, THINK_CLOSE, ControlTokens
+from tokenization.chat.roles import ASSISTANT, TOOL, USER
+from tokenization.chat.sandbox import TemplateFailure, Text
+from tokenization.chat.templates import BoundTemplate, Message, Prompt
+
+History = Literal["cut", "last", "error"]
+STUB = "\U0010fff2"  # stands for an answer's text in probes; escaped content never holds it
+FOLLOWING_STUB = "\U0010fff3"
+_PRIVATE = re.compile(f"[{RESERVED}]")
+
+
+class Refusal(Exception):
+    """A session that cannot be rendered with exact targets: `reason` is counted, `detail` explains."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Span:
+    """One target in a rendered text: half-open characters, and the message it belongs to."""
+
+    start: int
+    stop: int
+    message: int
+
+
+@dataclass(frozen=True)
+class RenderedText:
+    """One sequence as text, with its targets."""
+
+    text: str
+    spans: tuple[Span, ...]
+    untrained: tuple[Span, ...] = ()  # messages that stay masked where prompts are trained too
+    messages: int = 0  # how many messages of the view it holds
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """What ends an answer of one kind: `tail` ends its rendering, `appended` is the next turn's marker."""
+
+    stop: str = ""  # the control token; "" = none was found
+    tail: str = ""  # from the stop to the end of the rendering
+    appended: str = ""  # where the stop is the next turn's marker, what lies between included
+    behind: str = ""  # the text behind an answer, for messages to people
+
+
+class View(Protocol):
+    """The renderings of one session (or of one shape of sessions) that target finding asks for."""
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The messages as the template takes them, strings escaped or symbolic."""
+        ...
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """Their roles in the recipe's words."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[Any] | None: ...
+
+    def render(self, count: int, prompt: Prompt | None = None) -> Text:
+        """The first `count` messages, with a generation prompt where one is asked for."""
+        ...
+
+    def render_with(self, count: int, *others: Message) -> Text:
+        """The first `count` messages, then others."""
+        ...
+
+    def reasoning_stub(self, place: int) -> Message | None:
+        """This message with STUB as its reasoning, or None where it has none."""
+        ...
+
+    def absent_from(self, text: str, place: int, *, everything: bool) -> str | None:
+        """Which part of this message (its content, or everything it says) is not in this text."""
+        ...
+
+
+@dataclass
+class Answer:
+    """One target as found: `text` is its rendering, ending no earlier than the stop."""
+
+    place: int
+    text: str
+    stop: int
+    spans: tuple[Span, ...]
+
+
+@dataclass
+class TargetFinder:
+    """Finds targets under one bound template; keeps what it learnt of stops and prompts."""
+
+    bound: BoundTemplate
+    control: ControlTokens
+    history: History = "cut"
+    mask_reasoning: bool = False
+    stops: set[str] = field(default_factory=set)  # the stop tokens of the answers found so far
+    notes: set[str] = field(default_factory=set)  # what was noticed of the template, for the report
+    _rules: dict[tuple[Any, ...], StopRule] = field(default_factory=dict)
+    _prompts: dict[Prompt, str | None] = field(default_factory=dict)
+
+    def find(
+        self, view: View, targets: Sequence[int], untrained: Sequence[int] = ()
+    ) -> tuple[list[RenderedText], bool]:
+        """The session's sequences (one, or one a target where the template rewrites); whether it was cut."""
+        try:
+            answers = {place: self._answer(view, place) for place in sorted({*targets, *untrained})}
+            full = view.render(len(view.messages)).text
+        except TemplateFailure as failure:
+            raise Refusal("template_error", str(failure)) from failure
+        wanted = [answers[place] for place in targets]
+        last = answers[max(answers)]
+        if last.place == len(view.messages) - 1 and last.text.startswith(full):
+            full = last.text  # with the stop where that is the next turn's marker
+        if all(full.startswith(answer.text[: answer.stop]) for answer in answers.values()):
+            spans = tuple(span for answer in wanted for span in answer.spans)
+            masked = tuple(span for place in untrained for span in answers[place].spans)
+            sequences = [RenderedText(full, spans, masked, len(view.messages))]
+        else:
+            sequences = [self._alone(view, answers, place) for place in self._kept(targets)]
+        for sequence in sequences:
+            self._check_nothing_lost(view, sequence)
+        if sequences[0].messages < len(view.messages) or len(sequences) > 1:
+            self.notes.add("rewrites earlier turns")
+        return sequences, len(sequences) > 1
+
+    def _kept(self, targets: Sequence[int]) -> Sequence[int]:
+        if self.history == "error" and len(targets) > 1:
+            raise Refusal(
+                "history_rewritten",
+                "the template renders earlier answers otherwise once later messages follow; "
+                "set chat.history: cut (a sequence an answer) or last",
+            )
+        return targets if self.history == "cut" else targets[-1:]
+
+    @staticmethod
+    def _alone(view: View, answers: Mapping[int, Answer], place: int) -> RenderedText:
+        """The answer with everything before it, as serving renders it; only this answer is a target."""
+        answer = answers[place]
+        return RenderedText(answer.text, answer.spans, (), place + 1)
+
+    # -- one answer -------------------------------------------------------------------------------------
+
+    def _answer(self, view: View, place: int) -> Answer:
+        rendered = view.render(place + 1)
+        text, stop, rule = self._stop(view, place, rendered.text)
+        start, supplied = self._start(view, place, rendered)
+        shift = 0 if supplied is None else len(supplied) - start
+        if self.mask_reasoning:
+            after = self._reasoning_end(view, place, rendered.text)
+            start, supplied = max(start, after), supplied and supplied + text[start:after]
+        if start >= stop:
+            raise Refusal("no_target", f"message {place} leaves nothing between the prompt and the stop")
+        spans = self._marked(place, rendered.marks, start, stop, text)
+        self.stops.add(rule.stop)
+        if supplied is not None:
+            text = supplied + text[start:]
+        return Answer(place, text, stop + shift, tuple(Span(a + shift, b + shift, place) for a, b in spans))
+
+    def _start(self, view: View, place: int, rendered: Text) -> tuple[int, str | None]:
+        """Where what serving supplies ends, and that supplied text where it is not what stands before."""
+        role, name = view.roles[place], view.messages[place].get("name")
+        if role != ASSISTANT and not self.bound.offers_role_prompts:
+            return self._behind_header(view, place, rendered.text), None
+        prompt = Prompt(role, name if role != ASSISTANT else None)
+        try:
+            supplied = view.render(place, prompt).text
+        except TemplateFailure:
+            if place > 1:
+                raise
+            return self._behind_constant_prompt(view, place, rendered.text, prompt), None
+        if rendered.text.startswith(supplied):
+            return len(supplied), None
+        if place == 0:  # nobody is served an empty conversation
+            return self._behind_constant_prompt(view, place, rendered.text, prompt), None
+        fitting = self._longest_variant(view, place, rendered.text, prompt)
+        if fitting is not None:
+            self.notes.add("some answers fit the generation prompt of another thinking switch only")
+            return fitting, None
+        return self._where_they_part(view, place, rendered, supplied, prompt)
+
+    def _where_they_part(
+        self, view: View, place: int, rendered: Text, supplied: str, prompt: Prompt
+    ) -> tuple[int, str | None]:
+        """The prompt is no prefix of the rendered answer: the reasons that leave the target exact."""
+        opening = self._opening(view, place, rendered.text)
+        split = self._same_turn(rendered.text[:opening], supplied, prompt)
+        if split is not None:
+            self.notes.add("renders the turns before an answer otherwise while prompting for it")
+            return split, supplied
+        if rendered.marks:
+            self.notes.add("the generation prompt is not a prefix of the rendered answer")
+            return _common(supplied, rendered.text[:opening]), None
+        if "".join(supplied.split()) == "".join(rendered.text[:opening].split()):
+            self.notes.add("the generation prompt and the answer's header differ in white space")
+            return opening, None
+        raise Refusal(
+            "prompt_not_prefix",
+            f"message {place}: serving's prompt ends in {_end_of(supplied)}, with which the rendered answer "
+            "does not begin; see chat.template_kwargs",
+        )
+
+    def _same_turn(self, before: str, supplied: str, prompt: Prompt) -> int | None:
+        """Where the answer begins behind the same prompt, other turns being rendered otherwise.
+
+        Some templates (Mistral's) put the system prompt into the last user's turn: it is in what is served
+        and gone once the answer stands behind it. What is trained is then what is served, and the answer.
+        """
+        constant = self.constant_prompt(prompt)
+        if constant:
+            found = before.rfind(constant)
+            return found + len(constant) if found >= 0 and supplied.endswith(constant) else None
+        ends = len(before.rstrip()), len(supplied.rstrip())
+        if constant is None or not ends[1] or before[: ends[0]][-1:] != supplied[: ends[1]][-1:]:
+            return None
+        blank = supplied[ends[1] :]
+        return ends[0] + len(blank) if before[ends[0] :].startswith(blank) else None
+
+    def _opening(self, view: View, place: int, text: str) -> int:
+        """Where the first thing that the message says begins."""
+        stub = view.reasoning_stub(place)
+        if stub is not None:
+            before, found, _ = view.render_with(place, stub).text.partition(STUB)
+            if found and text.startswith(before):
+                return len(before)
+        return self._behind_header(view, place, text)
+
+    def _longest_variant(self, view: View, place: int, text: str, prompt: Prompt) -> int | None:
+        """The longest prompt of another thinking switch that the answer begins with."""
+        lengths = []
+        for variant in range(1, len(self.bound.variants)):
+            try:
+                supplied = view.render(place, replace(prompt, variant=variant)).text
+            except TemplateFailure:
+                continue
+            if text.startswith(supplied):
+                lengths.append(len(supplied))
+        return max(lengths, default=None)
+
+    def _behind_header(self, view: View, place: int, text: str) -> int:
+        """The constant header of a role without a generation prompt of its own."""
+        message = view.messages[place]
+        stub = {key: message[key] for key in ("role", "name") if key in message} | {"content": STUB}
+        probed = view.render_with(place, stub).text
+        header = probed[: probed.find(STUB)] if STUB in probed else None
+        if header is None:
+            raise Refusal("role_not_rendered", f"the template renders nothing for role {view.roles[place]!r}")
+        if not text.startswith(header):
+            raise Refusal("prompt_not_prefix", f"message {place} does not begin with its role's header")
+        return len(header)
+
+    def _behind_constant_prompt(self, view: View, place: int, text: str, prompt: Prompt) -> int:
+        """The session opens with the answer and the template cannot prompt without a turn before it."""
+        opening = self._behind_header(view, place, text)
+        constant = self.constant_prompt(prompt)
+        found = text[:opening].rfind(constant) if constant else -1
+        return found + len(constant or "") if found >= 0 else opening
+
+    def constant_prompt(self, prompt: Prompt = Prompt()) -> str | None:  # noqa: B008  (frozen)
+        """What a generation prompt adds behind a user's turn."""
+        if prompt not in self._prompts:
+            user = [{"role": USER, "content": STUB}]
+            try:
+                before = self.bound.render(user).text
+                with_prompt = self.bound.render(user, prompt=prompt).text
+                fits = with_prompt.startswith(before)
+                self._prompts[prompt] = with_prompt[len(before) :] if fits else None
+            except TemplateFailure:
+                self._prompts[prompt] = None
+        return self._prompts[prompt]
+
+    def _reasoning_end(self, view: View, place: int, text: str) -> int:
+        """Behind the reasoning's closing marker and the white space after it; 0 without reasoning."""
+        stub = view.reasoning_stub(place)
+        probed = view.render_with(place, stub).text if stub else ""
+        if STUB not in probed:
+            return 0
+        before, _, after = probed.partition(STUB)
+        if not text.startswith(before) or not text.endswith(after):
+            raise Refusal("reasoning_not_found", f"message {place}: the template rewrites the reasoning")
+        end = len(text) - len(after)
+        closing = text.find(THINK_CLOSE, end)
+        if closing >= 0:
+            end = closing + len(THINK_CLOSE)
+        else:
+            end = next((stop for _, stop in self.control.find(text) if stop > end), end)
+        return end + len(text[end:]) - len(text[end:].lstrip())
+
+    def _marked(
+        self, place: int, marks: Sequence[tuple[int, int]], start: int, stop: int, text: str
+    ) -> list[tuple[int, int]]:
+        """The stretch, or what `{% generation %}` marks of it, through the stop token."""
+        clipped = [(max(a, start), min(b, stop)) for a, b in marks if min(b, stop) > max(a, start)]
+        if not clipped:
+            if self.bound.template.has_generation_marks:
+                self.notes.add("messages outside {% generation %} found by their headers")
+            return [(start, stop)]
+        if any(a < start < b for a, b in marks):
+            self.notes.add("{% generation %} opens before the generation prompt ends: the prompt is masked")
+        first, last = clipped[-1]
+        if last < stop:
+            between = text[last:stop]
+            tokens = self.control.find(between)
+            if len(tokens) != 1 or between[: tokens[0][0]].strip():
+                raise Refusal("no_stop", f"message {place}: {{% generation %}} ends far from the stop token")
+            self.notes.add("{% generation %} closes before the stop token: the stop is trained too")
+            clipped[-1] = (first, stop)
+        return clipped
+
+    # -- stops ------------------------------------------------------------------------------------------
+
+    def _stop(self, view: View, place: int, text: str) -> tuple[str, int, StopRule]:
+        """The text with its stop in it, where the stop ends, and what it is."""
+        message = view.messages[place]
+        rule = self.stop_rule(message)
+        if not rule.stop or not text.endswith(rule.tail):
+            rule = self._probed_rule(message, lambda *others: view.render_with(place, *others))
+        if not rule.stop or not text.endswith(rule.tail):
+            raise Refusal("no_stop", f"message {place} ends in {_end_of(text)}: no one token stops it")
+        if rule.appended:
+            return text + rule.appended, len(text) + len(rule.appended), rule
+        return text, len(text) - len(rule.tail) + len(rule.stop), rule
+
+    def stop_rule(self, message: Message) -> StopRule:
+        """What ends answers like this one, probed behind a user's turn."""
+        kind = (message["role"], bool(message.get("content")), bool(message.get("tool_calls")))
+        if kind not in self._rules:
+            user: Message = {"role": USER, "content": STUB}
+            self._rules[kind] = self._probed_rule(message, lambda *others: self.bound.render([user, *others]))
+        return self._rules[kind]
+
+    def _probed_rule(self, message: Message, render: Callable[..., Text]) -> StopRule:
+        """The stop is the last control token behind the answer that stays whatever follows."""
+        answer = self._stub_of(message)
+        try:
+            behind = _behind_stub(render(answer).text)
+        except TemplateFailure:
+            return StopRule()
+        try:
+            following = _behind_stub(
+                render(answer, self._following(message)).text.replace(FOLLOWING_STUB, "")
+            )
+        except TemplateFailure:
+            following = behind
+        shared = _common(behind, following)
+        tokens = self.control.find(behind)
+        lasting = [span for span in tokens if span[1] <= shared]
+        if lasting or tokens:
+            start, stop = lasting[-1] if lasting else tokens[0]
+            return StopRule(behind[start:stop], behind[start:], "", behind)
+        rest = following[len(behind) :] if following.startswith(behind) else ""
+        marker = next(iter(self.control.find(rest)), None)
+        if marker and not rest[: marker[0]].strip():
+            return StopRule(rest[marker[0] : marker[1]], "", rest[: marker[1]], behind)
+        return StopRule(behind=behind or following)
+
+    @staticmethod
+    def _stub_of(message: Message) -> Message:
+        stub: Message = {"role": message["role"]}
+        stub["content"] = STUB if message.get("content") else ""
+        if message.get("tool_calls"):
+            function = {"name": STUB, "arguments": {"stub": STUB}}
+            stub["tool_calls"] = [{"type": "function", "id": "stubstub1", "function": function}]
+        elif not message.get("content"):
+            stub["content"] = STUB
+        return stub
+
+    @staticmethod
+    def _following(message: Message) -> Message:
+        if message.get("tool_calls"):
+            return {"role": TOOL, "content": FOLLOWING_STUB, "tool_call_id": "stubstub1"}
+        return {"role": USER, "content": FOLLOWING_STUB}
+
+    # -- nothing lost -----------------------------------------------------------------------------------
+
+    def _check_nothing_lost(self, view: View, sequence: RenderedText) -> None:
+        first: dict[int, int] = {}
+        for span in sequence.spans:
+            first.setdefault(span.message, span.start)
+        stops = {span.message: span.stop for span in sequence.spans}
+        for place in range(sequence.messages):
+            if place in first:
+                missing = view.absent_from(
+                    sequence.text[first[place] : stops[place]], place, everything=not self.mask_reasoning
+                )
+                if missing:
+                    raise Refusal("answer_lost", f"message {place}: the template drops {missing}")
+            elif view.roles[place] != ASSISTANT:
+                missing = view.absent_from(sequence.text, place, everything=False)
+                if missing:
+                    role = view.roles[place]
+                    raise Refusal(
+                        "role_not_rendered",
+                        f"message {place}: the template does not render what role {role!r} says; "
+                        "use template: chatml or one that knows the role",
+                    )
+
+
+def _behind_stub(text: str) -> str:
+    """What stands behind the last stub; everything where there is none."""
+    return text[text.rfind(STUB) + 1 :]
+
+
+def _common(a: str, b: str) -> int:
+    """Length of the longest common prefix."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[:middle] == b[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _end_of(text: str) -> str:
+    """The constant end of a text, for people."""
+    return repr(_PRIVATE.split(text)[-1][-40:])

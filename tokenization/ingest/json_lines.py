@@ -1,0 +1,39 @@
+"""JSON Lines in blocks of whole lines: of a byte range, or of a whole (compressed) file.
+
+Guarantees: a line belongs to the range that holds its first byte, so ranges that cover a file give each
+line once, wherever they were cut. Memory: one block, or one line that is longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+UTF8_MARK = b"\xef\xbb\xbf"
+
+
+def iter_lines(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> Iterator[list[bytes]]:
+    """Lists of lines without their line feeds; blank lines are in, so that places can be counted.
+
+    `stop` -1 reads a stream that need not seek to its end.
+    """
+    position = _seek_first_line(stream, start) if stop >= 0 else 0
+    while stop < 0 or position < stop:
+        block = stream.read(block_bytes if stop < 0 else min(block_bytes, stop - position))
+        if not block:
+            return
+        if not block.endswith(b"\n"):
+            block += stream.readline()
+        lines = (block.removeprefix(UTF8_MARK) if position == 0 else block).split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        position += len(block)
+        yield lines
+
+
+def _seek_first_line(stream: BinaryIO, start: int) -> int:
+    """Where the first line that begins at `start` or later begins."""
+    if start == 0:
+        return 0
+    stream.seek(start - 1)
+    return start - 1 + len(stream.readline())

@@ -1,0 +1,186 @@
+"""Raw chats in, normalised sessions out: the first stage of every chat source.
+
+Each row becomes one session, whatever its format (`chat_formats`) and whoever wrote its messages
+(`messages`), or is set aside with file, place and reason, so that rows read = sessions + rows set aside,
+batch by batch.
+
+Guarantees: a row's fate depends on the row and the options alone, so chunks of any size give the same
+sessions; every role is a declared one; every session has a message that can be trained; the messages' JSON
+keeps the order of keys in tool calls, arguments and tools. Bounded batches. Price: one `orjson.loads` and
+one `orjson.dumps` a row, about 15 µs for a session of two messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import xxhash
+
+from tokenization.ingest.chat_formats import BUILT_IN_ROLES, ChatFormat, ChatOptions, raw_session
+from tokenization.ingest.chunks import Chunk, Piece
+from tokenization.ingest.cleaning import replace_surrogates
+from tokenization.ingest.messages import Message, MessageReader
+from tokenization.ingest.rows import BATCH_BYTES, RowBatch, iter_rows
+from tokenization.ingest.set_aside import SetAsideRows
+from tokenization.ingest.text_fields import ID_FIELD, own_id_text
+from tokenization.ingest.tool_calls import Refused, parse_tools, without_nulls
+
+__all__ = ["BUILT_IN_ROLES", "ChatFormat", "ChatOptions", "SessionBatch", "read_sessions", "session_hash"]
+
+SESSION_SCHEMA = pa.schema(
+    [
+        pa.field("own_id", pa.string()),  # the row's own id, as text
+        pa.field("place", pa.int64(), nullable=False),  # 1-based line, element or row
+        pa.field("file", pa.string(), nullable=False),  # relative path
+        pa.field("hash", pa.binary(16), nullable=False),  # session_hash
+        pa.field("messages", pa.large_string(), nullable=False),  # JSON list of normalised messages
+        pa.field("tools", pa.large_string()),  # JSON list of tool definitions, key order kept
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SessionBatch:
+    """Some sessions of a chunk, and what was set aside on the way to them."""
+
+    sessions: pa.Table  # SESSION_SCHEMA
+    set_aside: pa.Table  # SET_ASIDE_SCHEMA
+    rows_read: int  # = sessions + set aside
+    lines_read: tuple[int, ...]  # one for each piece of the chunk
+    piece: int  # index of the piece that the first row is from
+
+
+def session_hash(messages: bytes, tools: bytes | None) -> bytes:
+    """16 bytes that name a session: of its messages' JSON and its tools'."""
+    return xxhash.xxh3_128_digest(messages if tools is None else messages + b"\n" + tools)
+
+
+def read_sessions(chunk: Chunk, options: ChatOptions) -> Iterator[SessionBatch]:
+    """The sessions of a chunk, in order, in bounded batches."""
+    collected = _Collected(len(chunk.pieces), options)
+    for index, piece in enumerate(chunk.pieces):
+        for rows in iter_rows(piece, collected.set_aside):
+            collected.add_rows(index, piece, rows)
+            if collected.is_full:
+                yield collected.take()
+    yield collected.take()
+
+
+def normalised_session(row: Any, options: ChatOptions, reader: MessageReader) -> tuple[bytes, bytes | None]:
+    """(messages, tools) as JSON. Raises `Refused`."""
+    raw = raw_session(row, options)
+    messages = reader.read_all(raw.messages)
+    if not messages:
+        raise Refused("empty", "the session has no messages")
+    if not any(_is_target(message, options.trained_roles) for message in messages):
+        raise Refused("no_target", _no_target(messages, options.trained_roles))
+    tools = parse_tools(raw.tools)
+    return _json(messages), None if tools is None else _json(tools)
+
+
+def _is_target(message: Message, trained_roles: frozenset[str]) -> bool:
+    return bool(message.get("train", message["role"] in trained_roles))
+
+
+def _no_target(messages: list[Message], trained_roles: frozenset[str]) -> str:
+    roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+    trained = " or ".join(sorted(trained_roles))
+    if any(message["role"] in trained_roles for message in messages):
+        return f"every {trained} message says that it is not to be trained"
+    return f"no message of {trained}; the roles are {roles}. Train another role with trained: true"
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a lone surrogate, which JSON text cannot hold, or an integer above 64 bits
+        return orjson.dumps(_writable(value))
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, str):
+        return replace_surrogates(value)
+    if isinstance(value, dict):
+        return {replace_surrogates(str(key)): _writable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_writable(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+class _Collected:
+    """What has been read since the last batch was given."""
+
+    def __init__(self, num_pieces: int, options: ChatOptions) -> None:
+        self.set_aside = SetAsideRows()
+        self._options = options
+        self._reader = MessageReader(options.fields, options.role_names, options.roles)
+        self._id_field = options.id_field or options.fields.get("id", ID_FIELD)
+        self._num_pieces = num_pieces
+        self._clear()
+
+    def _clear(self) -> None:
+        self._columns: dict[str, list[Any]] = {name: [] for name in SESSION_SCHEMA.names}
+        self._bytes = 0
+        self._rows = 0
+        self._lines = [0] * self._num_pieces
+        self._piece: int | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self._bytes >= BATCH_BYTES
+
+    def take(self) -> SessionBatch:
+        columns = [pa.array(self._columns[field.name], field.type) for field in SESSION_SCHEMA]
+        sessions = pa.Table.from_arrays(columns, schema=SESSION_SCHEMA)
+        batch = SessionBatch(
+            sessions, self.set_aside.take(), self._rows, tuple(self._lines), self._piece or 0
+        )
+        self._clear()
+        return batch
+
+    def add_rows(self, index: int, piece: Piece, batch: RowBatch) -> None:
+        """Each row becomes a session or is set aside."""
+        if self._piece is None:
+            self._piece = index
+        self._rows += len(batch.rows) + batch.broken
+        self._lines[index] += batch.lines_read
+        relative = piece.file.relative
+        for number, row in enumerate(batch.rows):
+            own_id = own_id_text(row.get(self._id_field)) if type(row) is dict else None
+            try:
+                given = _without_struct_nulls(row) if batch.from_table else row
+                messages, tools = normalised_session(given, self._options, self._reader)
+            except Refused as refused:
+                place = batch.places[number]
+                self.set_aside.add(relative, place, refused.reason, refused.detail, batch.raw(number), own_id)
+                continue
+            self._add(own_id, batch.places[number], relative, messages, tools)
+
+    def _add(
+        self, own_id: str | None, place: int, relative: str, messages: bytes, tools: bytes | None
+    ) -> None:
+        values = (own_id, place, relative, session_hash(messages, tools), messages, tools)
+        for column, value in zip(self._columns.values(), values, strict=True):
+            column.append(value)
+        self._bytes += len(messages) + len(tools or b"")
+
+
+def _without_struct_nulls(row: Any) -> Any:
+    """Of a table's row, the nulls inside tools, tool calls and parts go: Arrow cannot leave a field out.
+
+    The fields of a message itself may be null, as they may in JSON.
+    """
+    return {key: _sound(value, whole=key in ("tools", "functions")) for key, value in row.items()}
+
+
+def _sound(value: Any, *, whole: bool) -> Any:
+    if whole or not isinstance(value, list):
+        return without_nulls(value) if whole else value
+    return [
+        {key: without_nulls(each) for key, each in item.items()} if isinstance(item, dict) else item
+        for item in value
+    ]

@@ -1,0 +1,11 @@
+"""The stages from raw files to a published build, each a plain function over the store.
+
+    documents/SOURCE ─┬─► selection ─┐                    (texts: documents; chats: sessions)
+                      ├─► tokenizer ─┼─► tokens/SOURCE ─► windows ─► candidate ─► dataset
+                      └──────────────┘                                     └─► preview
+
+A stage is a module with three things: `CODE` (its version: raise it when its output changes),
+`parts(workspace, name)` (everything its result depends on) and `run(workspace, name, key)` (the work; what it
+returns is the stage's summary, with a `fingerprint` of what came out). `workspace.Workspace` does the rest: names
+the result by its parts, runs the stage where the store has none, remembers the summary.
+"""

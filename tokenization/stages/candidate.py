@@ -1,0 +1,214 @@
+"""Stage `candidate`: the build directory, whole, beside the place where it will be published.
+
+Shards (on all workers), items, ledger, quarantine, tokenizer, preview, and the manifest last. It is written to a folder
+of its own and renamed to `OUT.versions/FINGERPRINT` when it is whole; nothing is published here. The fingerprint covers
+what a reader of the dataset can see: shards, items, tokenizer, template.
+
+Guarantees: a folder with a manifest is a whole build; the same plan gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokenization import shards
+from tokenization.build.layout import versions_folder
+from tokenization.build.showing import page_of_build
+from tokenization.hashing import file_digest, key_of
+from tokenization.preview.page import html_page
+from tokenization.stages import chat_tokens, items, quarantine
+from tokenization.stages.accounts import ledger_of, source_accounts
+from tokenization.stages.documents import INDEX
+from tokenization.stages.shard_jobs import ShardJob, write_shard_job
+from tokenization.stages.tokenizer import opened, tokenizer_path
+from tokenization.stages.windows import SPLITS, Rows
+from tokenization.stages.workspace import Workspace
+from tokenization.store import write_json
+from tokenization.tokenizer.save import save_tokenizer
+
+CODE = "1"
+PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars", "jinja2")
+
+
+def parts(workspace: Workspace, name: str) -> list[Any] | None:
+    windows = workspace.find("windows")
+    if windows is None:
+        return None
+    recipe = workspace.recipe
+    return [
+        windows.fingerprint,
+        recipe.fingerprint,
+        recipe.name,
+        str(workspace.out.absolute()),
+        versions(),
+    ]
+
+
+def valid(workspace: Workspace, value: dict[str, Any]) -> bool:
+    """Whether the folder that the summary speaks of is still there."""
+    return (versions_folder(workspace.out) / value["fingerprint"] / "manifest.json").is_file()
+
+
+def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
+    folder = versions_folder(workspace.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".writing-{uuid.uuid4().hex[:12]}"
+    part.mkdir()
+    try:
+        manifest = fill(workspace, part)
+        final = folder / manifest["fingerprint"]
+        if final.exists():  # the same data under other notes: the newer notes stand
+            shutil.rmtree(final)
+        part.rename(final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return {
+        "fingerprint": manifest["fingerprint"],
+        "splits": manifest["splits"],
+        "mixture": manifest["mixture"],
+        "proof": manifest["proof"],
+        "template_fingerprint": manifest["template_fingerprint"],
+    }
+
+
+def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
+    """Write everything into the folder; the manifest, which is written last."""
+    recipe = workspace.recipe
+    tokenizer = opened(workspace)
+    template = chat_tokens.template_of(workspace) if recipe.chat_sources else None
+    splits = write_dataset(workspace, folder)
+    items.write_items(workspace, folder / "items.parquet")
+    quarantine.write_quarantine(workspace, folder / "quarantine")
+    stops = chat_tokens.stop_token_ids(workspace)
+    save_tokenizer(
+        tokenizer_path(workspace),
+        folder / "tokenizer",
+        chat_template=template.source if template else None,
+        stop_token_ids=stops,
+    )
+    ledger = ledger_of(workspace, splits)
+    write_json(folder / "ledger.json", {"entries": [entry.as_json() for entry in ledger]}, indent=True)
+    template_fingerprint = template.fingerprint if template else None
+    fingerprint = key_of(
+        [[split, [shard["sha256"] for shard in splits[split]["shards"]]] for split in SPLITS],
+        file_digest(folder / "items.parquet"),
+        tokenizer.fingerprint,
+        template_fingerprint,
+        recipe.window,
+    )
+    manifest = {
+        "format": 1,
+        "recipe": recipe.resolved(),
+        "recipe_fingerprint": recipe.fingerprint,
+        "fingerprint": fingerprint,
+        "window": recipe.window,
+        "seed": recipe.seed,
+        "tokenizer": {
+            "fingerprint": tokenizer.fingerprint,
+            "vocab_size": tokenizer.vocab_size,
+            "document_end_token_id": tokenizer.document_end_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            "stop_token_ids": stops,
+            "engine": tokenizer.engine,
+        },
+        "template_fingerprint": template_fingerprint,
+        "template": chat_tokens.template_report(workspace) if template else None,
+        "versions": versions(),
+        "splits": splits,
+        "mixture": workspace.result("windows").value["mixture"],
+        "sources": source_accounts(workspace),
+        "proof": chat_tokens.proof_summary(workspace),
+    }
+    (folder / "preview.html").write_text(html_page(page_of_build(folder, manifest)), encoding="utf-8")
+    write_json(folder / "manifest.json", manifest, indent=True)
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    return {package: version(package) for package in PACKAGES}
+
+
+def write_dataset(workspace: Workspace, folder: Path) -> dict[str, Any]:
+    """The shards of both splits and what `datasets` needs beside them; the manifest's `splits`."""
+    from tokenization.engine import map_shards
+
+    recipe = workspace.recipe
+    plan = workspace.store.path("windows", workspace.result("windows").key)
+    window = None if recipe.sft.layout == "rows" else recipe.window
+    names: dict[str, list[str]] = {}
+    jobs: list[ShardJob] = []
+    for split in SPLITS:
+        target = folder / "dataset" / split
+        target.mkdir(parents=True)
+        borders = shard_borders(Rows.load(plan, split))
+        names[split] = [shards.shard_name(number, len(borders) - 1) for number in range(len(borders) - 1)]
+        jobs += [
+            shard_job(workspace, target / file, plan, split, first, last, window)
+            for file, first, last in zip(names[split], borders[:-1], borders[1:], strict=True)
+        ]
+    tokens = sum(workspace.result("windows").value["splits"][split]["tokens"] for split in SPLITS)
+    map_shards(write_shard_job, jobs, workspace.engine, work_bytes=tokens)
+    described = {split: describe_split(folder, split, names[split], workspace) for split in SPLITS}
+    for split in SPLITS:
+        digest = key_of([shard["sha256"] for shard in described[split]["shards"]])
+        shards.write_split_metadata(folder / "dataset" / split, names[split], digest, split, window)
+    shards.write_dataset_metadata(folder / "dataset", SPLITS)
+    return described
+
+
+def shard_borders(rows: Rows) -> list[int]:
+    """Row numbers where shards begin, and the end: `[0, …, num_rows]`; at least one shard, also for no rows."""
+    ends = np.cumsum(rows.width)
+    count = max(1, -(-int(ends[-1] if len(ends) else 0) // shards.SHARD_TOKENS))
+    return [round(len(rows.kind) * number / count) for number in range(count + 1)]
+
+
+def shard_job(
+    workspace: Workspace, path: Path, plan: Path, split: str, first: int, last: int, window: int | None
+) -> ShardJob:
+    store, recipe = workspace.store, workspace.recipe
+    return ShardJob(
+        path=path,
+        plan=plan,
+        split=split,
+        first=first,
+        last=last,
+        names=tuple(source.name for source in recipe.sources),
+        objects=tuple(
+            tuple(store.path("tokens", key) for key in workspace.result("tokens", source.name).value["objects"])
+            for source in recipe.sources
+        ),
+        indices=tuple(
+            store.path("index", workspace.result("documents", source.name).key) / INDEX for source in recipe.sources
+        ),
+        window=window,
+        pad_token_id=opened(workspace).pad_token_id,
+    )
+
+
+def describe_split(folder: Path, split: str, names: list[str], workspace: Workspace) -> dict[str, Any]:
+    """Counts of the split and the hash of each shard, read back from what was written."""
+    described = []
+    targets = 0
+    for name in names:
+        path = folder / "dataset" / split / name
+        rows = 0
+        for batch in shards.read_stream(path):
+            rows += batch.num_rows
+            targets += shards.count_targets(batch)
+        relative = f"dataset/{split}/{name}"
+        described.append({"path": relative, "num_windows": rows, "sha256": file_digest(path)})
+    summary = workspace.result("windows").value["splits"][split]
+    return {
+        "num_windows": summary["windows"],
+        "num_tokens": summary["tokens"],
+        "num_target_tokens": targets,
+        "num_pad_tokens": summary["padding"],
+        "shards": described,
+    }

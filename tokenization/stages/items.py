@@ -1,0 +1,102 @@
+"""`items.parquet`: one row an item of the build, with what `verify` and `trace` need once the sources are gone.
+
+A document's row has its file, place and content hash; a session's (or a cut's) also its messages as they were
+rendered, its tool definitions and the target spans in token positions of its sequence.
+Price: written source by source; one source's small columns in memory at a time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tokenization.stages.documents import ROWS, load_index
+from tokenization.stages.selection import VALIDATION, load_slice
+from tokenization.stages.tables import open_table
+from tokenization.stages.tokens import load_sequences
+from tokenization.stages.workspace import Workspace
+
+SPAN = pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("message", pa.int32())])
+ITEM_SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("source", pa.string()),
+        ("item", pa.string()),
+        ("kind", pa.string()),  # "pretrain" | "sft", as in the dataset
+        ("file", pa.string()),
+        ("place", pa.int64()),  # line or row, from 1; 0 = the whole file
+        ("content_hash", pa.string()),
+        ("cut", pa.int32()),  # null where the session was not cut
+        ("num_tokens", pa.int32()),
+        ("num_target_tokens", pa.int32()),
+        ("actions", pa.list_(pa.string())),  # what a policy did, e.g. "drop_turns:3"
+        ("messages", pa.large_string()),  # JSON; null for documents
+        ("tools", pa.large_string()),
+        ("spans", pa.list_(SPAN)),
+    ]
+)
+
+
+def write_items(workspace: Workspace, path: Path) -> None:
+    """Every source's items in recipe order."""
+    with pq.ParquetWriter(path, ITEM_SCHEMA, compression="zstd") as writer:
+        for source in workspace.recipe.sources:
+            for table in source_items(workspace, source.name):
+                writer.write_table(table)
+
+
+def source_items(workspace: Workspace, name: str) -> Any:
+    """A source's rows of the table, one token object at a time."""
+    sequences = load_sequences(workspace, name)
+    index = load_index(workspace, name)
+    held_out = load_slice(workspace, name) == VALIDATION
+    result = workspace.result("tokens", name).value
+    object_of = sequences.column("object").to_numpy()
+    for number, (key, chunk) in enumerate(zip(result["objects"], result["chunks"], strict=True)):
+        first, last = np.searchsorted(object_of, [number, number + 1])
+        part = sequences.slice(int(first), int(last - first))
+        item = part.column("item")
+        rows = index.take(item)
+        cut = part.column("cut")
+        uncut = pc.less(cut, 0)
+        names = pc.if_else(
+            uncut, rows.column("item"), pc.binary_join_element_wise(rows.column("item"), pc.cast(cut, pa.string()), "#")
+        )
+        count = len(part)
+        columns = {
+            "split": pa.array(np.where(held_out[item.to_numpy()], "validation", "train").astype(object), pa.string()),
+            "source": pa.array([name] * count, pa.string()),
+            "item": names,
+            "kind": pa.array(["pretrain" if result["kind"] == "text" else "sft"] * count, pa.string()),
+            "file": rows.column("file"),
+            "place": rows.column("place"),
+            "content_hash": pa.array([value.hex() for value in rows.column("hash").to_pylist()], pa.string()),
+            "cut": pc.if_else(uncut, pa.scalar(None, pa.int32()), cut),
+            "num_tokens": part.column("length"),
+            "num_target_tokens": part.column("targets"),
+            **session_columns(workspace, name, chunk, key, count),
+        }
+        yield pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def session_columns(workspace: Workspace, name: str, chunk: int, key: str, count: int) -> dict[str, Any]:
+    """What only sessions have: messages as rendered, tools, spans, actions."""
+    if workspace.source(name).kind == "text":
+        return {
+            "actions": pa.array([[]] * count, pa.list_(pa.string())),
+            **{column: pa.nulls(count, ITEM_SCHEMA.field(column).type) for column in ("messages", "tools", "spans")},
+        }
+    stored = open_table(workspace.store.path("tokens", key) / "sequences.arrow")
+    chunk_key = workspace.result("documents", name).value["chunks"][chunk]
+    sessions = open_table(workspace.store.path("rows", chunk_key) / ROWS).take(stored.column("row"))
+    return {
+        "actions": stored.column("actions"),
+        "messages": pc.coalesce(stored.column("messages"), sessions.column("messages")),
+        "tools": sessions.column("tools"),
+        "spans": stored.column("spans"),
+    }

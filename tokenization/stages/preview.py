@@ -1,0 +1,34 @@
+"""Stage `preview`: the candidate's loss masks as a few kilobytes of Markdown for the page.
+
+The whole page, `preview.html`, is part of the candidate itself; this reads the candidate and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenization.build.layout import versions_folder
+from tokenization.build.showing import page_of_build
+from tokenization.hashing import key_of
+from tokenization.preview.markdown import markdown_preview
+from tokenization.stages.workspace import Workspace
+
+CODE = "1"
+
+
+def parts(workspace: Workspace, name: str) -> list[Any] | None:
+    candidate = workspace.find("candidate")
+    return None if candidate is None else [candidate.fingerprint, workspace.recipe.name]
+
+
+def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
+    build = versions_folder(workspace.out) / workspace.result("candidate").fingerprint
+    page = page_of_build(build)
+    markdown = markdown_preview(page.sequences)
+    return {
+        "fingerprint": key_of(markdown),
+        "markdown": markdown,
+        "page": str(build / "preview.html"),
+        "sequences": len(page.sequences),
+        "markdown_bytes": len(markdown.encode()),
+    }

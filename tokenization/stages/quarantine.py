@@ -1,0 +1,119 @@
+"""`quarantine/`: what was set aside, as it came, with its source, place and reason; one JSON Lines file a source.
+
+`row` is the row's own text; where its bytes are no UTF-8 they stand in `row_base64`. `tokenmill replay` reads these
+files again after a fix. Price: streamed, one chunk in memory at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from tokenization.stages.documents import ROWS, load_index, load_set_aside
+from tokenization.stages.selection import DUPLICATE, load_first_copies, load_slice
+from tokenization.stages.tables import open_table
+from tokenization.stages.workspace import Workspace
+
+
+def write_quarantine(workspace: Workspace, folder: Path) -> None:
+    """Every source's set-asides: those of reading, of deduplication, of rendering."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in workspace.recipe.sources:
+        with open(folder / f"{source.name}.jsonl", "wb") as sink:
+            for row in quarantined(workspace, source.name):
+                sink.write(orjson.dumps({"source": source.name, **row}) + b"\n")
+
+
+def quarantined(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
+    """A source's set-asides in the order of the stages."""
+    for row in load_set_aside(workspace, name).to_pylist():
+        yield {
+            "file": row["file"],
+            "place": row["place"],
+            "item": row["own_id"],
+            "stage": "ingest",
+            "reason": row["reason"],
+            "detail": row["detail"],
+            **readable(row["row"]),
+        }
+    yield from duplicates(workspace, name)
+    yield from unrendered(workspace, name)
+
+
+def readable(row: bytes) -> dict[str, str]:
+    """The row as text where it is text."""
+    try:
+        return {"row": row.decode()}
+    except UnicodeDecodeError:
+        return {"row_base64": base64.b64encode(row).decode()}
+
+
+def duplicates(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
+    """Items of which an equal one stands earlier in the recipe, with the name of that one."""
+    chosen = load_slice(workspace, name)
+    rows = np.flatnonzero(chosen == DUPLICATE)
+    if not len(rows):
+        return
+    index = load_index(workspace, name)
+    first = load_first_copies(workspace, name)[rows]
+    kind = workspace.source(name).kind
+    names = [source.name for source in workspace.recipe.sources if source.kind == kind]
+    indices = {source: load_index(workspace, source) for source in names}
+    ends = np.cumsum([len(indices[source]) for source in names])
+    described = index.take(pa.array(rows)).select(["item", "file", "place", "chunk", "row"]).to_pylist()
+    for entry, original in zip(described, first, strict=True):
+        owner = int(np.searchsorted(ends, original, side="right"))
+        position = int(original) - (int(ends[owner - 1]) if owner else 0)
+        kept = indices[names[owner]].column("item")[position].as_py()
+        yield {
+            "file": entry["file"],
+            "place": entry["place"],
+            "item": entry["item"],
+            "stage": "select",
+            "reason": "exact_duplicate",
+            "detail": f"equal to {kept!r} of source {names[owner]!r}, which stands earlier in the recipe",
+            "row": row_text(workspace, name, entry["chunk"], entry["row"]),
+        }
+
+
+def unrendered(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
+    """Sessions that could not be rendered, masked or proved."""
+    if workspace.source(name).kind == "text":
+        return
+    index = load_index(workspace, name)
+    chunk_of, row_of = index.column("chunk").to_numpy(), index.column("row").to_numpy()
+    result = workspace.result("tokens", name).value
+    for key, chunk in zip(result["objects"], result["chunks"], strict=True):
+        first, last = np.searchsorted(chunk_of, [chunk, chunk + 1])
+        for entry in open_table(workspace.store.path("tokens", key) / "set_aside.arrow").to_pylist():
+            position = int(first + np.searchsorted(row_of[first:last], entry["row"]))
+            item = {column: index.column(column)[position].as_py() for column in ("item", "file", "place")}
+            yield {
+                "file": item["file"],
+                "place": item["place"],
+                "item": item["item"],
+                "stage": "render",
+                "reason": entry["reason"],
+                "detail": entry["detail"],
+                "row": row_text(workspace, name, chunk, entry["row"]),
+            }
+
+
+def row_text(workspace: Workspace, name: str, chunk: int, row: int) -> str:
+    """A stored document or session as the JSON row that would give it again."""
+    key = workspace.result("documents", name).value["chunks"][chunk]
+    stored = open_table(workspace.store.path("rows", key) / ROWS).slice(row, 1).to_pylist()[0]
+    value: dict[str, Any] = {} if stored["own_id"] is None else {"id": stored["own_id"]}
+    if "text" in stored:
+        value["text"] = stored["text"]
+    else:
+        value["messages"] = orjson.loads(stored["messages"])
+        if stored["tools"] is not None:
+            value["tools"] = orjson.loads(stored["tools"])
+    return orjson.dumps(value).decode()

@@ -1,0 +1,138 @@
+"""Stage `selection`: what crosses sources, decided on hashes alone.
+
+Exact duplicates (the first in recipe order stays; documents among documents, sessions among sessions) and the
+validation split (by a seeded hash of the content, so equal texts fall on one side and adding a source moves nothing).
+Each source gets its slice, one byte an item; a source whose slice did not change keeps its tokens.
+
+Guarantees: independent of workers and of how files were cut; the split of an item depends on (seed, content) only.
+Price: about 0.4 µs an item (one sort of 16-byte hashes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+
+from tokenization.hashing import key_of
+from tokenization.stages.documents import load_index
+from tokenization.stages.workspace import Workspace
+
+CODE = "1"
+DUPLICATE, TRAIN, VALIDATION = 0, 1, 2
+
+Hashes = NDArray[np.uint64]  # uint64 [num_items, 2]
+
+
+def parts(workspace: Workspace, name: str) -> list[Any] | None:
+    documents = [workspace.find("documents", source.name) for source in workspace.recipe.sources]
+    if any(result is None for result in documents):
+        return None
+    recipe = workspace.recipe
+    return [
+        [[source.name, source.kind] for source in recipe.sources],
+        [result.fingerprint for result in documents if result],
+        recipe.cleaning.exact_dedup,
+        recipe.validation,
+        recipe.seed,
+    ]
+
+
+def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
+    recipe = workspace.recipe
+    slices: dict[str, NDArray[np.uint8]] = {}
+    first_copies: dict[str, NDArray[np.int64]] = {}
+    for kind in ("text", "chat"):
+        names = [source.name for source in recipe.sources if source.kind == kind]
+        if not names:
+            continue
+        per_source = [hash_words(load_index(workspace, source).column("hash")) for source in names]
+        hashes = np.concatenate(per_source)
+        first = first_occurrence(hashes) if recipe.cleaning.exact_dedup else np.arange(len(hashes))
+        choice = np.where(
+            first == np.arange(len(hashes)),
+            np.where(in_validation(hashes, recipe.validation, recipe.seed), VALIDATION, TRAIN),
+            DUPLICATE,
+        ).astype(np.uint8)
+        begin = 0
+        for source, own in zip(names, per_source, strict=True):
+            slices[source] = choice[begin : begin + len(own)]
+            first_copies[source] = first[begin : begin + len(own)]
+            begin += len(own)
+    with workspace.store.writing("selection", key) as folder:
+        for source, values in slices.items():
+            np.save(folder / f"{source}.npy", values)
+            np.save(folder / f"{source}.first.npy", first_copies[source])
+    kept = {source: fingerprint_of(values != DUPLICATE) for source, values in slices.items()}
+    return {
+        "fingerprint": key_of(kept, {source: fingerprint_of(values) for source, values in slices.items()}),
+        "kept": kept,
+        "slices": {source: fingerprint_of(values) for source, values in slices.items()},
+        "counts": {
+            source: {
+                "items": len(values),
+                "exact_duplicate": int((values == DUPLICATE).sum()),
+                "train": int((values == TRAIN).sum()),
+                "validation": int((values == VALIDATION).sum()),
+            }
+            for source, values in slices.items()
+        },
+    }
+
+
+def load_slice(workspace: Workspace, source: str) -> NDArray[np.uint8]:
+    """DUPLICATE, TRAIN or VALIDATION for each row of the source's index, uint8 [num_items]."""
+    key = workspace.result("selection").key
+    values: NDArray[np.uint8] = np.load(workspace.store.path("selection", key) / f"{source}.npy")
+    return values
+
+
+def load_first_copies(workspace: Workspace, source: str) -> NDArray[np.int64]:
+    """For each item, where its first copy stands among all items of its kind in recipe order, int64 [num_items]."""
+    key = workspace.result("selection").key
+    values: NDArray[np.int64] = np.load(workspace.store.path("selection", key) / f"{source}.first.npy")
+    return values
+
+
+def hash_words(column: pa.ChunkedArray) -> Hashes:
+    """binary(16) as two words, uint64 [num_items, 2]."""
+    array = column.combine_chunks()
+    buffer = array.buffers()[1]
+    if buffer is None or not len(array):
+        return np.zeros((0, 2), np.uint64)
+    return np.frombuffer(buffer, np.uint64).reshape(-1, 2)[array.offset : array.offset + len(array)]
+
+
+def first_occurrence(hashes: Hashes) -> NDArray[np.int64]:
+    """For each item the position of its first equal, int64 [num_items]; its own where it is the first."""
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: equal hashes stay in order
+    ordered = hashes[order]
+    starts = np.ones(len(order), bool)
+    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    heads = order[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
+    first = np.empty(len(order), np.int64)
+    first[order] = heads
+    return first
+
+
+def in_validation(hashes: Hashes, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Which items the seeded hash sends to validation, bool [num_items]; about `fraction` of them."""
+    if fraction <= 0:
+        return np.zeros(len(hashes), bool)
+    mixed = hashes[:, 0] ^ (hashes[:, 1] * np.uint64(0x9E3779B97F4A7C15)) ^ splitmix(np.array([seed], np.uint64))
+    return splitmix(mixed) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
+
+
+def splitmix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The SplitMix64 finaliser (Steele, Lea and Flood 2014): every input bit moves every output bit."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def fingerprint_of(values: NDArray[Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(values).tobytes())

@@ -1,0 +1,162 @@
+"""Write one shard: gather the plan's tokens from the token objects, in batches, straight into Arrow.
+
+The gather is vectorised over a batch of rows: for each token object that the batch touches, one array of source
+positions and one of destinations, one copy. Masks come along in the same way; text is all targets but the first
+token of each segment (nothing in the segment predicts it), padding never is.
+
+Guarantees: bytes depend on the plan and the tokens only. Price: about 8 ns a token with 200-token sessions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tokenization.shards import batch_of, write_shard
+from tokenization.stages.tables import mapped, open_table
+from tokenization.stages.windows import KINDS, PRETRAIN, Rows
+from tokenization.windows.plan import ranges
+
+BATCH_TOKENS = 2 << 20  # 8 MB of ids a batch: stays in cache-sized pieces, bounds memory
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Rows `first:last` of a split's plan, to be written to `path`."""
+
+    path: Path
+    plan: Path
+    split: str
+    first: int
+    last: int
+    names: tuple[str, ...]  # of the sources
+    objects: tuple[tuple[Path, ...], ...]  # [source][object]
+    indices: tuple[Path, ...]  # [source]  the source's index.arrow
+    window: int | None
+    pad_token_id: int
+
+
+def write_shard_job(job: ShardJob) -> int:
+    """Write the shard; the worker's process id."""
+    rows = Rows.load(job.plan, job.split)
+    write_shard(job.path, shard_batches(job, rows), job.window)
+    return os.getpid()
+
+
+def shard_batches(job: ShardJob, rows: Rows) -> Iterator[pa.RecordBatch]:
+    """The shard's rows, a bounded number of tokens at a time."""
+    row = job.first
+    while row < job.last:
+        last = row + 1
+        tokens = int(rows.width[row])
+        while last < job.last and tokens + int(rows.width[last]) <= BATCH_TOKENS:
+            tokens += int(rows.width[last])
+            last += 1
+        yield gather(job, rows, row, last)
+        row = last
+
+
+def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
+    """Rows `first:last` as one record batch."""
+    width = rows.width[first:last]
+    row_offsets = np.concatenate([[0], np.cumsum(width)]).astype(np.int64)
+    segments = slice(int(rows.offsets[first]), int(rows.offsets[last]))
+    part = {name: values[segments] for name, values in rows.segments.items()}
+    counts = np.diff(rows.offsets[first : last + 1])
+    row_of = np.repeat(np.arange(last - first), counts)
+    length = part["length"].astype(np.int64)
+    before = np.cumsum(length) - length
+    first_of_row = before[np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)]
+    place = row_offsets[:-1][row_of] + before - first_of_row[row_of]  # where each segment begins in the batch
+
+    ids = np.full(int(row_offsets[-1]), job.pad_token_id, np.int32)
+    mask = np.zeros(int(row_offsets[-1]), np.bool_)
+    pretrain = rows.kind[first:last][row_of] == PRETRAIN
+    group = part["source"].astype(np.int64) << 32 | part["object"]
+    for value in np.unique(group):
+        where = np.flatnonzero(group == value)
+        stored_ids, stored_mask = token_object(job.objects[int(value >> 32)][int(value & 0xFFFFFFFF)])
+        target = ranges(place[where], length[where])
+        origin = ranges(part["begin"][where], length[where])
+        ids[target] = stored_ids[origin]
+        mask[target] = True if stored_mask is None else stored_mask[origin]
+    mask[place] = False  # the first token of a segment: nothing in the segment predicts it
+    assert bool((pretrain | (part["length"] == part["whole"])).all()), "a session is never cut by packing"
+    lengths, offsets, columns = segment_columns(job, part, counts, width, length)
+    return batch_of(
+        input_ids=ids,
+        loss_mask=mask,
+        row_offsets=row_offsets,
+        segment_offsets=offsets,
+        segments={**columns, "length": lengths},
+        kinds=pa.array(np.array(KINDS, dtype=object)[rows.kind[first:last]], pa.string()),
+        window=job.window,
+    )
+
+
+def segment_columns(
+    job: ShardJob,
+    part: dict[str, NDArray[Any]],
+    counts: NDArray[np.int64],
+    width: NDArray[np.int64],
+    length: NDArray[np.int64],
+) -> tuple[pa.Array, NDArray[np.int64], dict[str, pa.Array]]:
+    """Lengths, offsets and descriptions of the rows' segments, a padding segment last where a row has padding."""
+    used = np.add.reduceat(length, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64))
+    padding = width - used
+    has_padding = padding > 0
+    new_counts = counts + has_padding
+    offsets = np.concatenate([[0], np.cumsum(new_counts)]).astype(np.int64)
+    is_padding = np.zeros(int(offsets[-1]), bool)
+    is_padding[(offsets[1:] - 1)[has_padding]] = True
+    lengths = np.empty(len(is_padding), np.int32)
+    lengths[~is_padding] = part["length"]
+    lengths[is_padding] = padding[has_padding]
+    starts = np.zeros(len(is_padding), np.int64)
+    starts[~is_padding] = part["start"]
+    slot = np.full(len(is_padding), -1, np.int64)
+    slot[~is_padding] = np.arange(len(length))
+    take = pa.array(slot, mask=is_padding)
+    names = pa.array(list(job.names)).take(pa.array(part["source"]))
+    items = item_names(job, part)
+    return (
+        pa.array(lengths),
+        offsets,
+        {
+            "source": pc.fill_null(names.take(take), ""),
+            "item": pc.fill_null(items.take(take), ""),
+            "start": pa.array(starts),
+        },
+    )
+
+
+def item_names(job: ShardJob, part: dict[str, NDArray[Any]]) -> pa.Array:
+    """Each segment's item id; `ID#k` for the k-th cut of a session."""
+    names = np.empty(len(part["item"]), dtype=object)
+    for source in np.unique(part["source"]):
+        where = np.flatnonzero(part["source"] == source)
+        ids = open_table(job.indices[int(source)]).column("item").combine_chunks()
+        names[where] = ids.take(pa.array(part["item"][where])).to_pylist()
+    cut = np.flatnonzero(part["cut"] >= 0)
+    names[cut] = [f"{name}#{number}" for name, number in zip(names[cut], part["cut"][cut], strict=True)]
+    return pa.array(names, pa.string())
+
+
+@lru_cache(maxsize=512)
+def token_object(path: Path) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """A token object's ids and, for chats, its mask, memory-mapped."""
+    import orjson
+
+    meta = orjson.loads((path / "meta.json").read_bytes())
+    ids = mapped(path / "ids.bin", np.dtype(meta["dtype"]))
+    mask = path / "mask.bin"
+    return ids, mapped(mask, np.dtype(np.bool_)) if mask.exists() else None

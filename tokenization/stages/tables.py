@@ -1,0 +1,52 @@
+"""Arrow files: written whole, read memory-mapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """An uncompressed Arrow IPC file: mapped at once when read."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def open_table(path: Path) -> pa.Table:
+    """The table, its buffers mapped from the file."""
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A file of plain values, memory-mapped; an empty array for an empty file."""
+    return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
+
+
+class TableWriter:
+    """Writes tables of one schema, one after another, into one Arrow file; none is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sink: pa.NativeFile | None = None
+        self._writer: pa.RecordBatchFileWriter | None = None
+
+    def __enter__(self) -> TableWriter:
+        self._sink = pa.OSFile(str(self._path), "wb")
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        """The next rows; the first table sets the schema, so at least one must come."""
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(self._sink, table.schema)
+        self._writer.write_table(table)
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._sink is not None:
+            self._sink.close()

@@ -1,0 +1,161 @@
+"""One recipe at work: where its results are, which of them are there, and how the missing ones are made.
+
+A result is named by everything that went into it (`key_of(stage, code version, parts)`), and the parts of one
+stage are the fingerprints of the stages before it. So "is anything to do?" is a walk over a few small files,
+without running anything: `find` gives the result or None, `run` makes it where it is missing.
+
+Price: `find` costs one stat call an input file and one small read a stage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from tokenization.engine import Engine
+from tokenization.errors import BuildError
+from tokenization.hashing import key_of
+from tokenization.ingest.digests import InputDigests
+from tokenization.ingest.files import InputFile, resolve_files
+from tokenization.recipe.model import Recipe, SourceSpec
+from tokenization.store import Store
+
+# stage -> the module that has its CODE, parts and run
+STAGES = {
+    "documents": "tokenization.stages.documents",
+    "selection": "tokenization.stages.selection",
+    "tokenizer": "tokenization.stages.tokenizer",
+    "tokens": "tokenization.stages.tokens",
+    "windows": "tokenization.stages.windows",
+    "preview": "tokenization.stages.preview",
+    "candidate": "tokenization.stages.candidate",
+}
+
+
+class Stage(Protocol):
+    """What a stage module offers."""
+
+    CODE: str
+
+    def parts(self, workspace: Workspace, name: str) -> list[Any] | None:
+        """Everything the result depends on, JSON-able; None where a stage before it has not run."""
+
+    def run(self, workspace: Workspace, name: str, key: str) -> dict[str, Any]:
+        """Do the work; the summary, with `fingerprint`."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage's summary: small, JSON-able, kept in the store."""
+
+    stage: str
+    name: str  # the source, or "" for the stages that there is one of
+    key: str
+    value: dict[str, Any]
+    reused: bool  # True where it was in the store already
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.value["fingerprint"])
+
+
+def ignore(_message: str) -> None:
+    """The listener of a workspace nobody listens to."""
+
+
+@dataclass
+class Workspace:
+    """A recipe, its store and the build directory it is to fill."""
+
+    recipe: Recipe
+    store: Store
+    out: Path
+    engine: Engine = field(default_factory=Engine)
+    rehash: bool = False
+    overrides: tuple[str, ...] = ()  # of the recipe, as given on the command line
+    say: Callable[[str], None] = ignore
+    _found: dict[tuple[str, str], StageResult] = field(default_factory=dict)
+    _inputs: dict[str, tuple[list[InputFile], list[str]]] = field(default_factory=dict)
+
+    def source(self, name: str) -> SourceSpec:
+        return self.recipe.source(name)
+
+    def nodes(self) -> list[tuple[str, str]]:
+        """(stage, name) of everything up to the candidate, in an order that can be run."""
+        sources = [source.name for source in self.recipe.sources]
+        return [
+            *(("documents", name) for name in sources),
+            ("selection", ""),
+            ("tokenizer", ""),
+            *(("tokens", name) for name in sources),
+            ("windows", ""),
+            ("candidate", ""),
+            ("preview", ""),
+        ]
+
+    def inputs(self, name: str) -> tuple[list[InputFile], list[str]]:
+        """A source's files and the SHA-256 of each, looked up once in a workspace's life."""
+        if name not in self._inputs:
+            source = self.source(name)
+            files = resolve_files(
+                source.path, self.recipe.directory, source=name, config=source.config, split=source.split
+            )
+            digests = InputDigests(self.store.root / "inputs.sqlite").digests(files, rehash=self.rehash)
+            self._inputs[name] = files, digests
+        return self._inputs[name]
+
+    def key(self, stage: str, name: str = "") -> str | None:
+        """The name of the stage's result, or None where a stage before it has not run."""
+        module: Stage = import_module(STAGES[stage])  # type: ignore[assignment]
+        parts = module.parts(self, name)
+        return None if parts is None else key_of(stage, module.CODE, parts)
+
+    def find(self, stage: str, name: str = "") -> StageResult | None:
+        """The stage's result for the inputs as they are now, or None where it has not run on them."""
+        known = self._found.get((stage, name))
+        if known is not None:
+            return known
+        key = self.key(stage, name)
+        value = None if key is None else self.store.load_result(stage, key)
+        if key is None or value is None:
+            return None
+        valid: Callable[[Workspace, dict[str, Any]], bool] | None = getattr(import_module(STAGES[stage]), "valid", None)
+        if valid is not None and not valid(self, value):
+            return None
+        return self._remember(StageResult(stage, name, key, value, reused=True))
+
+    def result(self, stage: str, name: str = "") -> StageResult:
+        """The stage's result; an error that says what to run where it is missing."""
+        found = self.find(stage, name)
+        if found is None:
+            what = f"{stage} of {name!r}" if name else stage
+            raise BuildError(
+                f"recipe {self.recipe.name!r}: {what} has not been made for the inputs as they are now; "
+                f"materialise {stage} first, or everything with: tokenmill build"
+            )
+        return found
+
+    def run(self, stage: str, name: str = "") -> StageResult:
+        """The stage's result, made now where the store has none."""
+        found = self.find(stage, name)
+        if found is not None:
+            return found
+        key = self.key(stage, name)
+        if key is None:
+            self.result(stage, name)  # raises with the stage that is missing
+            raise AssertionError("unreachable")
+        module: Stage = import_module(STAGES[stage])  # type: ignore[assignment]
+        self.say(f"{stage} {name}".strip())
+        began = time.perf_counter()
+        value = module.run(self, name, key)
+        value["seconds"] = round(time.perf_counter() - began, 3)
+        self.store.save_result(stage, key, value)
+        return self._remember(StageResult(stage, name, key, value, reused=False))
+
+    def _remember(self, result: StageResult) -> StageResult:
+        self._found[(result.stage, result.name)] = result
+        return result

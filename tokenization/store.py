@@ -1,0 +1,85 @@
+"""The content-addressed store: what was computed once is never computed again.
+
+Map: `objects/STAGE/KE/KEY/` is one result, a small directory of files; `results/STAGE/KE/KEY.json` is a
+stage's own summary, named by everything that went into it. KEY hashes input content, parameters and the
+stage's code version, so a result is right for its name for ever and nothing needs invalidating.
+
+Guarantees: an object appears whole or not at all (written beside its place, then renamed); two builds
+may use one store at once (the first to finish wins, the other's equal copy is dropped).
+Price: one rename an object, a few stat calls a look-up.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+META = "meta.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results; cheap to make and to pass to workers."""
+
+    root: Path
+
+    def path(self, stage: str, key: str) -> Path:
+        """Where the object is, or would be."""
+        return self.root / "objects" / stage / key[:2] / key
+
+    def has(self, stage: str, key: str) -> bool:
+        return self.path(stage, key).is_dir()
+
+    @contextmanager
+    def writing(self, stage: str, key: str) -> Iterator[Path]:
+        """A fresh folder to fill; it becomes the object when the block ends well, and vanishes otherwise."""
+        final = self.path(stage, key)
+        folder = self.root / "writing" / f"{stage}-{key[:12]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.rename(final)
+            except OSError:
+                if not final.is_dir():  # not the other build's equal copy: a real failure
+                    raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def meta(self, stage: str, key: str) -> dict[str, Any]:
+        """The object's own small summary (`meta.json`)."""
+        return dict(orjson.loads((self.path(stage, key) / META).read_bytes()))
+
+    def result_path(self, stage: str, key: str) -> Path:
+        return self.root / "results" / stage / key[:2] / f"{key}.json"
+
+    def load_result(self, stage: str, key: str) -> dict[str, Any] | None:
+        """A stage's summary, or None where it has not run on these inputs."""
+        try:
+            return dict(orjson.loads(self.result_path(stage, key).read_bytes()))
+        except FileNotFoundError:
+            return None
+
+    def save_result(self, stage: str, key: str, value: dict[str, Any]) -> None:
+        write_json(self.result_path(stage, key), value)
+
+
+def write_json(path: Path, value: Any, *, indent: bool = False) -> None:
+    """Write beside the place and rename: readers see the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    options = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if indent else 0)
+    try:
+        part.write_bytes(orjson.dumps(value, option=options) + b"\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

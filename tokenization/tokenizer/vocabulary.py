@@ -1,0 +1,91 @@
+"""From ids back to bytes: what each token stands for, and text out of a run of ids.
+
+One character may span several tokens, so text is made from the joined bytes of a run, never token by
+token. Byte-level vocabularies spell bytes as letters, SentencePiece ones spell a space as U+2581 and a
+byte as <0xAB>; markers stand for their own text. Lookups are made on first use and kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
+
+from tokenization.tokenizer.definition import Definition, Json
+
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE_PIECE = "\u2581"
+
+
+@lru_cache(maxsize=1)
+def byte_alphabet() -> dict[str, int]:
+    """The letter with which byte-level vocabularies spell each byte (GPT-2's table)."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in set(shown)]
+    alphabet = {chr(byte): byte for byte in shown}
+    return alphabet | {chr(256 + place): byte for place, byte in enumerate(hidden)}
+
+
+class Vocabulary:
+    """The tokens of a definition by id."""
+
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
+        kinds = set(_decoder_kinds(definition.document))
+        self._byte_level = "ByteLevel" in kinds
+        self._pieces = not self._byte_level and bool(kinds & {"ByteFallback", "Metaspace", "Replace"})
+        self._bytes: dict[int, bytes] = {}
+
+    @cached_property
+    def _tokens(self) -> dict[int, str]:
+        return {index: token for token, index in self._definition.model_vocab.items()}
+
+    @cached_property
+    def _added(self) -> dict[int, str]:
+        return {index: token for token, index in self._definition.added_tokens.items()}
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes a token stands for; a marker's are its text, an id without a token has none."""
+        found = self._bytes.get(token_id)
+        if found is None:
+            found = self._bytes[token_id] = self._spell(token_id)
+        return found
+
+    def decode(self, ids: Iterable[int], *, continuing: bool = False) -> str:
+        """The text of a run of ids, markers as their text; broken UTF-8 at its ends shows as U+FFFD.
+
+        The space that SentencePiece puts before a string is taken off again, unless `continuing`.
+        """
+        text = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        strips = not continuing and self._definition.prefix_scope != "never"
+        return text.removeprefix(" ") if strips else text
+
+    def _spell(self, token_id: int) -> bytes:
+        added = self._added.get(token_id)
+        if added is not None:
+            return added.encode()
+        token = self._tokens.get(token_id, "")
+        if self._byte_level:
+            alphabet = byte_alphabet()
+            if all(letter in alphabet for letter in token):
+                return bytes(alphabet[letter] for letter in token)
+            return token.encode()
+        if self._pieces:
+            byte = _BYTE_PIECE.fullmatch(token)
+            return bytes([int(byte[1], 16)]) if byte else token.replace(_SPACE_PIECE, " ").encode()
+        return self._spell_word(token)
+
+    def _spell_word(self, token: str) -> bytes:
+        """WordPiece and the like: a word's first piece brings a space, its continuations do not."""
+        mark = self._definition.model.get("continuing_subword_prefix") or "##"
+        return token.removeprefix(mark).encode() if token.startswith(mark) else b" " + token.encode()
+
+
+def _decoder_kinds(document: Json) -> list[str]:
+    kinds: list[str] = []
+    for part in ("decoder", "pre_tokenizer"):
+        step = document.get(part)
+        if step:
+            inner = step.get("decoders") or step.get("pretokenizers") or [step]
+            kinds += [s["type"] for s in inner]
+    return kinds
