@@ -30,7 +30,9 @@ def candidate_checks(recipe: Recipe, path: str) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(
         name=f"{recipe.dagster_name}_candidate_checks",
-        specs=[dg.AssetCheckSpec(name, asset=asset, blocking=True, description=WHAT[name]) for name in CHECKS],
+        specs=[
+            dg.AssetCheckSpec(name, asset=asset, blocking=True, description=WHAT[name]) for name in CHECKS
+        ],
         can_subset=True,
     )
     def checks(context: dg.AssetCheckExecutionContext, settings: Settings) -> Iterator[dg.AssetCheckResult]:
@@ -38,7 +40,9 @@ def candidate_checks(recipe: Recipe, path: str) -> dg.AssetChecksDefinition:
             workspace = settings.workspace(path, context.log.info)
             fingerprint = workspace.result("candidate").fingerprint
             build = Build.open(versions_folder(workspace.out) / fingerprint)
-            for key in sorted(context.selected_asset_check_keys, key=lambda key: list(CHECKS).index(key.name)):
+            for key in sorted(
+                context.selected_asset_check_keys, key=lambda key: list(CHECKS).index(key.name)
+            ):
                 yield result_of(CHECKS[key.name](build), asset)
 
     return checks
@@ -55,6 +59,10 @@ def result_of(finding: Finding, asset: dg.AssetKey) -> dg.AssetCheckResult:
             "looked_at": finding.looked_at,
             "figure": finding.figure,
             "limit": finding.limit,
-            **({"problems": dg.MetadataValue.md("\n".join(f"- {line}" for line in finding.problems[:20]))} if finding.problems else {}),
+            **(
+                {"problems": dg.MetadataValue.md("\n".join(f"- {line}" for line in finding.problems[:20]))}
+                if finding.problems
+                else {}
+            ),
         },
     )

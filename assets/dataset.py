@@ -12,12 +12,12 @@ from tokenization.recipe.model import Recipe
 from tokenization.stages import candidate, preview, selection, tokenizer, windows
 
 DESCRIPTIONS = {
-    "selection": "Which items stay: exact duplicates out (the first in recipe order stays), validation split off by content.",
-    "tokenizer": "The recipe's tokenizer, loaded or trained; the fast encoder proved equal to the reference on its own text.",
-    "windows": "The plan: which tokens stand in which window, in which order. `splits/train/tokens` never counts padding.",
+    "selection": "Which items stay: exact duplicates out (the first in recipe order stays), validation split off.",
+    "tokenizer": "The recipe's tokenizer, loaded or trained; the fast encoder proved equal to the reference.",
+    "windows": "The plan: which tokens stand in which window, in which order. Token counts leave padding out.",
     "loss_mask_preview": "Loss masks to look at: what is trained (green) and what is only read, with a page to search.",
     "candidate": "The build directory, whole, not yet published: the blocking checks look at this.",
-    "dataset": "The published build: what `OUT` shows, and what trainers read. It changes only when every check passed.",
+    "dataset": "The published build: what `OUT` shows, and trainers read. It changes only when every check passed.",
 }
 STAGE_OF = {"loss_mask_preview": "preview"}  # where the asset's name says more than the stage's
 GROUPS = {"selection": "select", "tokenizer": "encode", "windows": "pack", "loss_mask_preview": "preview"}
@@ -75,7 +75,10 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
 def extra_metadata(stage: str, value: dict[str, Any], workspace: Any) -> dict[str, Any]:
     """What the page shows beside a stage's numbers."""
     if stage == "preview":
-        return {"preview": dg.MetadataValue.md(value["markdown"]), "page": dg.MetadataValue.path(value["page"])}
+        return {
+            "preview": dg.MetadataValue.md(value["markdown"]),
+            "page": dg.MetadataValue.path(value["page"]),
+        }
     if stage in ("windows", "candidate"):
         numbers = {
             f"{split}/{name}": number
@@ -88,7 +91,9 @@ def extra_metadata(stage: str, value: dict[str, Any], workspace: Any) -> dict[st
             numbers |= {f"share/{unit}": share for unit, share in value["mixture"]["achieved"].items()}
             numbers["repetition"] = value["mixture"]["repetition"]
         if stage == "windows":
-            numbers |= {f"fill/{row['kind']}/{row['split']}": row["fill"] for row in value["pack"] if row["windows"]}
+            numbers |= {
+                f"fill/{row['kind']}/{row['split']}": row["fill"] for row in value["pack"] if row["windows"]
+            }
         return numbers
     return {}
 

@@ -11,7 +11,20 @@ import dagster as dg
 from tokenization.errors import TokenmillError
 from tokenization.stages.workspace import StageResult
 
-HIDDEN = {"fingerprint", "chunks", "objects", "kept", "slices", "pack", "splits", "mixture", "proof", "sources", "markdown", "page"}
+HIDDEN = {
+    "fingerprint",
+    "chunks",
+    "objects",
+    "kept",
+    "slices",
+    "pack",
+    "splits",
+    "mixture",
+    "proof",
+    "sources",
+    "markdown",
+    "page",
+}
 
 
 def materialized(result: StageResult, **extra: Any) -> dg.MaterializeResult[Any]:
@@ -20,7 +33,9 @@ def materialized(result: StageResult, **extra: Any) -> dg.MaterializeResult[Any]
         name: plain(value) for name, value in flat(result.value) if name.split("/")[0] not in HIDDEN
     }
     metadata["reused"] = result.reused
-    return dg.MaterializeResult(metadata={**metadata, **extra}, data_version=dg.DataVersion(result.fingerprint))
+    return dg.MaterializeResult(
+        metadata={**metadata, **extra}, data_version=dg.DataVersion(result.fingerprint)
+    )
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
+from pydantic import Field
 
 from tokenization.engine import Engine
 from tokenization.recipe.load import load_recipe
 from tokenization.recipe.model import Recipe
 from tokenization.stages.workspace import Workspace
 from tokenization.store import Store
-
 
 _listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
 
@@ -46,7 +46,7 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     out: str = ""
     engine: Literal["local", "ray"] = "local"
     workers: int = 0  # 0: as many as the cores, where it pays
-    overrides: list[str] = []
+    overrides: list[str] = Field(default_factory=list)
     rehash: bool = False
 
     def workspace(self, recipe_path: str, say: Callable[[str], Any]) -> Workspace:

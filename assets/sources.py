@@ -46,7 +46,11 @@ def items_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefin
 
 def tokens_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefinition:
     """The source's token sequences."""
-    what = "encoded, each closed with the document end" if source.kind == "text" else "rendered, masked and proved"
+    what = (
+        "encoded, each closed with the document end"
+        if source.kind == "text"
+        else "rendered, masked and proved"
+    )
 
     @dg.asset(
         key=naming.tokens_key(recipe, source.name),

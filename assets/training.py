@@ -39,7 +39,9 @@ def checkpoint_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
             fingerprint = published(workspace.out)
             if fingerprint is None or workspace.recipe.train is None:
                 raise BuildError(f"{workspace.out} is no published build; materialise the dataset first")
-            command = training_command(workspace.recipe, str(workspace.out), str(run_folder(workspace.recipe)))
+            command = training_command(
+                workspace.recipe, str(workspace.out), str(run_folder(workspace.recipe))
+            )
         return trainer.run(command=command, context=context).get_materialize_result()
 
     return checkpoint
@@ -54,7 +56,7 @@ def training_command(recipe: Recipe, build: str, out: str) -> list[str]:
     """The trainer's command line for this recipe."""
     train = recipe.train
     assert train is not None
-    command = [sys.executable, "-m", "training.train", "--build", build, "--out", out]
+    command = [sys.executable, "-m", "training.train", "--build", build, "--out", out, "--overwrite"]
     options = {
         "--model": train.model,
         "--steps": train.steps,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import orjson
 
 from assets import naming
 from assets.settings import listening
@@ -59,7 +60,9 @@ def stale(workspace: Workspace) -> list[Node]:
     return [node for node in workspace.nodes() if workspace.find(*node) is None]
 
 
-def build(workspace: Workspace, path: Path, *, train: bool = False, on_progress: Callable[[str], None]) -> Built:
+def build(
+    workspace: Workspace, path: Path, *, train: bool = False, on_progress: Callable[[str], None]
+) -> Built:
     """Bring the recipe's published dataset up to date."""
     began = time.perf_counter()
     preflight(workspace)
@@ -76,11 +79,32 @@ def build(workspace: Workspace, path: Path, *, train: bool = False, on_progress:
             run(definitions, workspace, instance, nodes, on_progress)
             runs += 1
             workspace = refreshed(workspace)
-    if train:
+    if train and not trained(workspace):
         definitions = loaded(workspace, path)
         run_job(definitions, train_job_name(workspace.recipe), workspace, instance, None, on_progress)
     result = workspace.result("candidate")
     return Built(result.fingerprint, runs == 0, runs, time.perf_counter() - began, result.value)
+
+
+def trained(workspace: Workspace) -> bool:
+    """Whether the recipe's run folder holds a finished training on this very build, as the recipe asks for."""
+    from assets.training import run_folder
+
+    recipe = workspace.recipe
+    if recipe.train is None:
+        raise RecipeError(
+            "--train: the recipe has no train section; add one, such as train: {model: demo, steps: 100}"
+        )
+    path = Path(run_folder(recipe)) / "summary.json"
+    if not path.is_file():
+        return False
+    summary = orjson.loads(path.read_bytes())
+    asked = {name: value for name, value in recipe.train.model_dump(mode="json").items() if value is not None}
+    fingerprint = workspace.result("candidate").fingerprint
+    return bool(
+        summary["build"]["fingerprint"] == fingerprint
+        and all(summary["settings"].get(name) == value for name, value in asked.items())
+    )
 
 
 def refreshed(workspace: Workspace) -> Workspace:
@@ -159,24 +183,15 @@ def run_job(
         "overrides": list(workspace.overrides),
         "rehash": workspace.rehash,
     }
+    job = definitions.resolve_job_def(name)
     with listening(on_progress):
-        result = execute(definitions.resolve_job_def(name), workspace, instance, settings, keys)
-    if not result.success:
-        raise failure(result)
-
-
-def execute(
-    job: Any, workspace: Workspace, instance: dg.DagsterInstance, settings: dict[str, Any], keys: list[dg.AssetKey] | None
-) -> Any:
-    return job.execute_in_process(
-        instance=instance,
-        run_config={"resources": {"settings": {"config": settings}}, **QUIET},
-        asset_selection=keys,
-        raise_on_error=False,
-        tags={"recipe": workspace.recipe.name},
-    )
-    for event in result.all_events:
-        on_event(event)
+        result = job.execute_in_process(
+            instance=instance,
+            run_config={"resources": {"settings": {"config": settings}}, **QUIET},
+            asset_selection=keys,
+            raise_on_error=False,
+            tags={"recipe": workspace.recipe.name},
+        )
     if not result.success:
         raise failure(result)
 
@@ -188,7 +203,9 @@ def failure(result: Any) -> TokenmillError:
             data = event.event_specific_data
             told = data.user_failure_data
             if told is not None and told.metadata.get("exit_code") is not None:
-                kind = RecipeError if told.metadata["exit_code"].value == RecipeError.exit_code else BuildError
+                kind = (
+                    RecipeError if told.metadata["exit_code"].value == RecipeError.exit_code else BuildError
+                )
                 return kind(told.description)
     failed = [
         event.event_specific_data
@@ -196,15 +213,21 @@ def failure(result: Any) -> TokenmillError:
         if event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.event_specific_data.passed
     ]
     if failed:
-        lines = [f"  {check.check_name}: {check.metadata['looked_at'].value}; {problems_of(check)}" for check in failed]
+        lines = [
+            f"  {check.check_name}: {check.metadata['looked_at'].value}; {problems_of(check)}"
+            for check in failed
+        ]
         return BuildError(
-            "the candidate failed its checks and was not published; the last good build stays in place\n" + "\n".join(lines)
+            "the candidate failed its checks and was not published; the last good build stays in place\n"
+            + "\n".join(lines)
         )
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
             error = event.event_specific_data.error
             cause = error.cause or error
-            return BuildError(f"{event.step_key} broke: {str(cause.message).strip()}; see the run in the page: make ui")
+            return BuildError(
+                f"{event.step_key} broke: {str(cause.message).strip()}; see the run in the page: make ui"
+            )
     return BuildError("the run failed; see it in the page: make ui")
 
 

@@ -44,9 +44,13 @@ def main() -> None:
 
 
 store_option = click.option(
-    "--store", type=click.Path(path_type=Path), help="Where results are kept [TOKENMILL_STORE, .tokenmill/store]."
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Where results are kept [TOKENMILL_STORE, .tokenmill/store].",
 )
-set_option = click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override the recipe.")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override the recipe."
+)
 
 
 @main.command()
@@ -64,11 +68,17 @@ def init(name: str) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The build directory [builds/NAME].")
 @store_option
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes [as many as the cores, where it pays].")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes [as many as the cores, where it pays]."
+)
 @set_option
-@click.option("--rehash", is_flag=True, help="Read every input again instead of trusting size, time and inode.")
+@click.option(
+    "--rehash", is_flag=True, help="Read every input again instead of trusting size, time and inode."
+)
 @click.option("--train", is_flag=True, help="Then materialise the recipe's checkpoint as well.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line at the end, nothing else on standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON line at the end, nothing else on standard output."
+)
 @explained
 def build(recipe: Path, **options: Any) -> None:
     """Bring RECIPE's dataset up to date: what changed is made again, checked, and published."""
@@ -90,7 +100,9 @@ def verify(directory: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--row", type=click.IntRange(min=0), help="This row of the training split [a few chosen sessions].")
+@click.option(
+    "--row", type=click.IntRange(min=0), help="This row of the training split [a few chosen sessions]."
+)
 @click.option("--split", type=click.Choice(["train", "validation"]), default="train", show_default=True)
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page instead.")
 @explained
@@ -103,10 +115,14 @@ def preview(directory: Path, row: int | None, split: str, html: Path | None) -> 
 
 @main.command()
 @click.argument("sessions", type=click.Path(path_type=Path))
-@click.option("--recipe", type=click.Path(path_type=Path), help="Take tokenizer, template and policies from here.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="Take tokenizer, template and policies from here."
+)
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Or a tokenizer,")
 @click.option("--template", default="tokenizer", show_default=True, help="a template,")
-@click.option("--loss-on", type=click.Choice(["all_answers", "last_answer"]), default="all_answers", show_default=True)
+@click.option(
+    "--loss-on", type=click.Choice(["all_answers", "last_answer"]), default="all_answers", show_default=True
+)
 @click.option("--window", type=click.IntRange(min=16), help="Apply the overlong policy at this length.")
 @set_option
 @store_option
@@ -135,14 +151,25 @@ def replay(directory: Path, **options: Any) -> None:
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where metrics and checkpoint go.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Where metrics and checkpoint go."
+)
 @click.argument("trainer_options", nargs=-1, type=click.UNPROCESSED)
 @explained
 def train(directory: Path, out: Path, trainer_options: tuple[str, ...]) -> None:
     """Train on the build in DIRECTORY; further options go to the trainer (python -m training.train --help)."""
     import subprocess
 
-    command = [sys.executable, "-m", "training.train", "--build", str(directory), "--out", str(out), *trainer_options]
+    command = [
+        sys.executable,
+        "-m",
+        "training.train",
+        "--build",
+        str(directory),
+        "--out",
+        str(out),
+        *trainer_options,
+    ]
     sys.exit(subprocess.run(command, check=False).returncode)
 
 
@@ -154,7 +181,11 @@ def generate(run: Path, generation_options: tuple[str, ...]) -> None:
     """Let the checkpoint in RUN answer; further options go to python -m training.generate."""
     import subprocess
 
-    sys.exit(subprocess.run([sys.executable, "-m", "training.generate", str(run), *generation_options], check=False).returncode)
+    sys.exit(
+        subprocess.run(
+            [sys.executable, "-m", "training.generate", str(run), *generation_options], check=False
+        ).returncode
+    )
 
 
 if __name__ == "__main__":

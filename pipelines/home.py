@@ -26,3 +26,7 @@ def dagster_home() -> Path:
         configuration.write_text(CONFIGURATION)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+if __name__ == "__main__":
+    dagster_home()

@@ -40,8 +40,8 @@ def find_recipes(folder: Path) -> list[Found]:
             checked.append(entry)
         else:
             problem = (
-                f"{entry.path.name}: the name {entry.recipe.name!r} is {entry.recipe.dagster_name!r} in Dagster, which is "
-                f"taken by {first.name}; give it another name"
+                f"{entry.path.name}: the name {entry.recipe.name!r} is {entry.recipe.dagster_name!r} in Dagster, "
+                f"which is taken by {first.name}; give it another name"
             )
             checked.append(Found(entry.path, None, problem))
     return checked

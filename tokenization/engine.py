@@ -100,7 +100,9 @@ def _map_processes(
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(error, TokenmillError) or not isinstance(error, Exception):
                 raise
-            raise BuildError(f"a worker failed on job {len(results)}: {type(error).__name__}: {error}") from error
+            raise BuildError(
+                f"a worker failed on job {len(results)}: {type(error).__name__}: {error}"
+            ) from error
     return results
 
 
@@ -128,7 +130,9 @@ def _map_ray(
     try:
         import ray
     except ImportError as error:
-        raise RecipeError("--engine ray needs the package ray: pip install ray, or use --engine local") from error
+        raise RecipeError(
+            "--engine ray needs the package ray: pip install ray, or use --engine local"
+        ) from error
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(num_cpus=engine.workers or available_cores(), include_dashboard=False, log_to_driver=False)

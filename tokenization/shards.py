@@ -24,8 +24,12 @@ from numpy.typing import NDArray
 
 from tokenization.store import write_json
 
-SEGMENT = pa.struct([("source", pa.string()), ("item", pa.string()), ("start", pa.int64()), ("length", pa.int32())])
-SHARD_TOKENS = 32 << 20  # about 170 MB a shard: large enough to stream, small enough to make on several workers
+SEGMENT = pa.struct(
+    [("source", pa.string()), ("item", pa.string()), ("start", pa.int64()), ("length", pa.int32())]
+)
+SHARD_TOKENS = (
+    32 << 20
+)  # about 170 MB a shard: large enough to stream, small enough to make on several workers
 BATCH_ROWS = 1000
 
 
@@ -120,9 +124,11 @@ def shard_name(number: int, count: int) -> str:
     return f"data-{number:05d}-of-{count:05d}.arrow"
 
 
-def write_split_metadata(folder: Path, shards: Sequence[str], fingerprint: str, split: str, window: int | None) -> None:
+def write_split_metadata(
+    folder: Path, shards: Sequence[str], fingerprint: str, split: str, window: int | None
+) -> None:
     """`state.json` and `dataset_info.json`, which make a folder of shards a dataset."""
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in shards],
         "_fingerprint": fingerprint[:16],
         "_format_columns": None,

@@ -24,6 +24,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from tokenization.errors import RecipeError
+from training.batches import Batch
 
 NAME = "segments"
 UNSUPPORTED = ("softcap", "position_bias", "s_aux", "sinks")  # score changes that plain SDPA cannot make
@@ -90,11 +91,12 @@ def _one_by_one(
     dropout: float,
     sliding_window: int | None,
 ) -> torch.Tensor:
-    """One SDPA call a segment. `split` rather than slices: its backward is one concatenation."""
+    """One SDPA call a segment. `torch.split` rather than slices: its backward is one concatenation."""
     grouped = query.shape[1] != key.shape[1]
     outputs = []
     lengths = list(segments.lengths)
-    for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
+    parts = (torch.split(x, lengths, dim=2) for x in (query, key, value))
+    for q, k, v in zip(*parts, strict=True):
         mask = _sliding_mask(q.shape[2], sliding_window, q.device)
         outputs.append(
             scaled_dot_product_attention(
@@ -161,10 +163,15 @@ def _varlen_attn() -> Callable[..., Any] | None:
     return varlen_attn if {"scale", "window_size", "enable_gqa"} <= known.keys() else None
 
 
-def hidden_states(
+def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
+    """The last hidden state of each token, [num_tokens, hidden_size], segments kept apart."""
+    segments = Segments(batch.seq_lens, batch.input_ids.device)
+    return _forward(model, batch.input_ids, batch.position_ids, segments)
+
+
+def _forward(
     model: Any, input_ids: torch.Tensor, position_ids: torch.Tensor, segments: Segments
 ) -> torch.Tensor:
-    """The last hidden state of each token, [num_tokens, hidden_size], segments kept apart."""
     output = model.base_model(
         input_ids=input_ids, position_ids=position_ids, segments=segments, use_cache=False
     )
@@ -188,7 +195,7 @@ def check_model(model: Any) -> None:
     training = model.training
     model.eval()
     segments = Segments((3, 3), device)
-    before, after = (hidden_states(model, ids, positions, segments)[3:] for ids in (tokens, changed))
+    before, after = (_forward(model, ids, positions, segments)[3:] for ids in (tokens, changed))
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3):
         raise RecipeError(
             f"{name} lets a segment see the one before it (it mixes tokens outside of attention), so packed "

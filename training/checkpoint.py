@@ -22,6 +22,7 @@ import orjson
 import torch
 
 from tokenization.errors import RecipeError
+from tokenization.hashing import file_digest, key_of
 from training.batches import Position
 from training.dataset import Build
 
@@ -108,7 +109,7 @@ def read_progress(checkpoint: Path, build: Build, identity: dict[str, Any]) -> P
     state = orjson.loads((checkpoint / "trainer_state.json").read_bytes())
     if state["build_fingerprint"] != build.fingerprint:
         raise RecipeError(
-            f"{checkpoint} was trained on build {state['build_fingerprint']} and this is {build.fingerprint}: "
+            f"{checkpoint} was trained on build {state['build_fingerprint']}, not {build.fingerprint}: "
             "its position in the rows means nothing here; resume with that build, or give another --out"
         )
     for name in sorted(identity.keys() | state["identity"].keys()):
@@ -136,6 +137,12 @@ def restore_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> Non
     torch.set_rng_state(state["random"]["cpu"])
     if torch.cuda.is_available() and state["random"]["cuda"]:
         torch.cuda.set_rng_state_all(state["random"]["cuda"])
+
+
+def weights_version(checkpoint: Path | None) -> str:
+    """A name for the weights: equal weights, equal version."""
+    files = sorted(checkpoint.glob("*.safetensors")) if checkpoint else []
+    return key_of([file_digest(file) for file in files])
 
 
 def _random_states() -> dict[str, Any]:

@@ -13,21 +13,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import orjson
 import torch
 
 from tokenization.errors import BuildError, RecipeError
-from tokenization.hashing import file_digest, key_of
-from training import checkpoint, process
-from training.attention import Segments, hidden_states
-from training.batches import Batch, Loader, held_out_rows, in_order
-from training.checkpoint import Progress
-from training.dataset import Build, Split
-from training.loss import backward, loss_sum, unigram_entropy
+from training import checkpoint, process, summary
+from training.attention import hidden_states
+from training.batches import Batch, Loader, held_out_rows
+from training.checkpoint import Progress, weights_version
+from training.dataset import Build
+from training.held_out import held_out_loss, split_entropy
+from training.loss import backward
 from training.model import describe, load_model, reload_model
 from training.reporting import Metrics, Reporter
 from training.settings import Settings
@@ -46,12 +44,6 @@ def learning_rate(settings: Settings, step: int) -> float:
     return settings.learning_rate * share
 
 
-def split_entropy(split: Split) -> float | None:
-    """Unigram entropy of a split's target tokens, in nats; None where it has none."""
-    rows = (split[number] for number in range(len(split)))
-    return unigram_entropy(row.input_ids[row.loss_mask] for row in rows)
-
-
 class Run:
     """A training run in progress."""
 
@@ -63,7 +55,7 @@ class Run:
         self.reporter = reporter
         self.out = Path(settings.out)
         self.device = _device(settings.device)
-        torch.set_num_threads(settings.threads or process.usable_cores())
+        process.use_threads(settings.threads)
         self.progress = Progress()
         self.entropy = split_entropy(build.validation)
         self._held_out = held_out_rows(len(build.validation), settings.held_out_windows)
@@ -98,14 +90,14 @@ class Run:
                 record["held_out_loss"] = self._evaluate()
             self.metrics.write(record)
             self._say_step(record)
-            ended = self._ended(stop)
             if self.progress.step % self.settings.checkpoint_every == 0:
                 self._save()
+            ended = self._ended(stop)
         if not self.progress.held_out or self.progress.held_out[-1]["step"] != self.progress.step:
             self._evaluate()
         if self.saved is None or self.saved.name != f"step-{self.progress.step:06d}":
             self._save()
-        return self._summarise(ended)
+        return self._finish(ended)
 
     def _step(self) -> dict[str, Any]:
         """One optimizer step; returns its line for the metrics."""
@@ -151,36 +143,23 @@ class Run:
             raise BuildError(f"token id {largest} has no row in an embedding of {rows}: rebuild the dataset")
         batch = batch.to(self.device)
         with self._precision():
-            return backward(self.model.get_output_embeddings(), self._hidden(batch), batch, count)
-
-    def _hidden(self, batch: Batch) -> torch.Tensor:
-        segments = Segments(batch.seq_lens, self.device)
-        return hidden_states(self.model, batch.input_ids, batch.position_ids, segments)
+            return backward(
+                self.model.get_output_embeddings(), hidden_states(self.model, batch), batch, count
+            )
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def _evaluate(self) -> float | None:
-        """The held-out loss in nats a target token, whole and by kind; None without validation rows."""
+        """Note the held-out loss at this step; None without validation targets."""
         if self.entropy is None:
             return None
-        split, sums = self.build.validation, dict[str, tuple[float, int]]()
-        self.model.eval()
-        with torch.no_grad(), self._precision():
-            kinds = {row: split[row].kind for row in self._held_out}
-            for kind in sorted(set(kinds.values())):
-                loss, count = 0.0, 0
-                for batch in in_order(split, [r for r in self._held_out if kinds[r] == kind], self._budget):
-                    batch = batch.to(self.device)
-                    loss += loss_sum(self.model.get_output_embeddings(), self._hidden(batch), batch)
-                    count += batch.num_target_tokens
-                sums[kind] = (loss, count)
-        self.model.train()
-        total = sum(count for _, count in sums.values())
-        held_out = sum(loss for loss, _ in sums.values()) / max(total, 1)
-        by_kind = {kind: loss / count for kind, (loss, count) in sums.items() if count}
-        self.progress.held_out.append({"step": self.progress.step, "loss": held_out, "by_kind": by_kind})
-        return held_out
+        with self._precision():
+            loss, by_kind = held_out_loss(
+                self.model, self.build.validation, self._held_out, self._budget, self.device
+            )
+        self.progress.held_out.append({"step": self.progress.step, "loss": loss, "by_kind": by_kind})
+        return loss
 
     def _ended(self, stop: Callable[[int], bool]) -> str | None:
         """Why the run is over, or None."""
@@ -244,37 +223,15 @@ class Run:
             always=held_out is not None or self.progress.step in (1, self.settings.steps),
         )
 
-    def _summarise(self, ended: str) -> dict[str, Any]:
-        """Write `summary.json`, tell the reporter, and return what was written."""
-        progress, assert_saved = self.progress, self.saved
-        assert assert_saved is not None
-        held_out = progress.held_out
-        summary = {
-            "ended": ended,
-            "steps": progress.step,
-            "epoch": progress.position.epoch,
-            "loss": progress.loss,
-            "held_out_loss": held_out[-1]["loss"] if held_out else None,
-            "held_out_loss_before": held_out[0]["loss"] if held_out else None,
-            "held_out_loss_by_kind": held_out[-1]["by_kind"] if held_out else {},
-            "held_out": held_out,
-            "unigram_entropy": self.entropy,
-            "below_unigram_entropy": self._is_below() if held_out else None,
-            "tokens": progress.tokens,
-            "target_tokens": progress.target_tokens,
-            "seconds": round(progress.seconds, 3),
-            "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9), 1),
-            "peak_memory_bytes": process.peak_memory(),
-            "device": str(self.device),
-            "checkpoint": str(assert_saved),
-            "model": {"name": self.settings.model, **describe(self.model)},
-            "build": {"path": str(self.build.path), "fingerprint": self.build.fingerprint},
-            "settings": asdict(self.settings),
-        }
-        (self.out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-        self.reporter.say(_last_words(summary))
-        self.reporter.finish(_metadata(summary), data_version=_weights_version(assert_saved))
-        return summary
+    def _finish(self, ended: str) -> dict[str, Any]:
+        """Write the summary, tell the reporter, and return it."""
+        facts = summary.facts(self.settings, self.build, self.progress, self.entropy)
+        facts |= {"ended": ended, "device": str(self.device), "checkpoint": str(self.saved)}
+        facts["model"] = {"name": self.settings.model, **describe(self.model)}
+        summary.write(self.out / "summary.json", facts)
+        self.reporter.say(summary.last_words(facts))
+        self.reporter.finish(summary.metadata(facts), data_version=weights_version(self.saved))
+        return facts
 
 
 def _device(asked: str) -> torch.device:
@@ -294,33 +251,3 @@ def _optimizer(model: Any, settings: Settings) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=True)
-
-
-def _weights_version(saved: Path) -> str:
-    """A name for the weights: equal weights, equal version."""
-    return key_of([file_digest(file) for file in sorted(saved.glob("*.safetensors"))])
-
-
-def _metadata(summary: dict[str, Any]) -> dict[str, Any]:
-    """What Dagster shows of a run: numbers as numbers, the checkpoint as a path."""
-    names = ("loss", "held_out_loss", "held_out_loss_before", "unigram_entropy", "steps", "tokens")
-    numbers = {name: summary[name] for name in (*names, "target_tokens", "seconds", "tokens_per_second")}
-    found: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
-    found |= {f"held_out_loss_{kind}": loss for kind, loss in summary["held_out_loss_by_kind"].items()}
-    found["parameters"] = summary["model"]["parameters"]
-    found["checkpoint"] = {"raw_value": summary["checkpoint"], "type": "path"}
-    return found
-
-
-def _last_words(summary: dict[str, Any]) -> str:
-    said = [f"done after {summary['steps']} steps ({summary['ended']})"]
-    if summary["loss"] is not None:
-        said.append(f"loss {summary['loss']:.3f}")
-    if summary["held_out_loss"] is not None:
-        side = "below" if summary["below_unigram_entropy"] else "not below"
-        said.append(
-            f"held-out loss {summary['held_out_loss_before']:.3f} -> {summary['held_out_loss']:.3f}, "
-            f"{side} the unigram entropy {summary['unigram_entropy']:.3f}"
-        )
-    said.append(f"checkpoint {summary['checkpoint']}")
-    return "; ".join(said)

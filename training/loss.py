@@ -39,10 +39,16 @@ def backward(head: Head, hidden: torch.Tensor, batch: Batch, count: int) -> floa
     total = 0.0
     for part in _slices(places, head):
         loss = _sum(head(leaf[part]), labels[part], weights, part) / max(count, 1)
-        loss.backward()  # type: ignore[no-untyped-call]
+        _go_backward(loss)
         total += float(loss.detach())
-    chosen.backward(leaf.grad)  # type: ignore[no-untyped-call]
+    _go_backward(chosen, leaf.grad)
     return total
+
+
+def _go_backward(tensor: torch.Tensor, gradient: torch.Tensor | None = None) -> None:
+    """Backward outside of autocast: gradients take the types of their forward."""
+    with torch.autocast(tensor.device.type, enabled=False):
+        torch.autograd.backward(tensor, gradient)
 
 
 @torch.no_grad()

@@ -14,10 +14,10 @@ from tokenization.errors import RecipeError
 from training.dataset import Build
 from training.model import DIRECTORY_LEARNING_RATE, SHAPES, shape_of
 
-FREE = frozenset(  # may change between a run and its resumption
-    ("out", "device", "threads", "evaluate_every", "held_out_windows", "checkpoint_every", "keep_checkpoints")
-    + ("until_below_unigram_entropy", "max_seconds")
-)
+FREE = {  # may change between a run and its resumption
+    "out", "device", "threads", "evaluate_every", "held_out_windows", "checkpoint_every",
+    "keep_checkpoints", "until_below_unigram_entropy", "max_seconds",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def complete(build: Build, out: Path, **asked: Any) -> Settings:
     recipe = build.manifest.get("recipe")
     from_recipe = recipe.get("train") if isinstance(recipe, dict) else None
     known = {field.name for field in fields(Settings)}
-    values = {name: value for name, value in (from_recipe or {}).items() if name in known}
+    values = {
+        name: value for name, value in (from_recipe or {}).items() if name in known and value is not None
+    }
     values |= {name: value for name, value in asked.items() if value is not None}
     model = str(values.setdefault("model", "demo"))
     shape = shape_of(model)
@@ -78,3 +80,8 @@ def complete(build: Build, out: Path, **asked: Any) -> Settings:
     values.setdefault("warm_up", max(1, min(100, int(values["steps"]) // 10)))
     values.setdefault("evaluate_every", max(1, int(values["steps"]) // 8))
     return Settings(out=str(out), **values)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the keys that were left open."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -44,6 +44,7 @@ def main(build_dir: str, out: str, resume: bool, overwrite: bool, **asked: Any) 
     if reporting.launched_by_dagster():
         process.end_with_parent()
     process.stop_on_signals()
+    process.wait_passively()
     sys.exit(_run(build_dir, Path(out), resume, overwrite, asked))
 
 

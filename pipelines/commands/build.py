@@ -79,8 +79,8 @@ def summary(name: str, out: Path, built: Any) -> str:
     tokens = train["num_tokens"]
     lines = [
         f"{name} {verb} in {built.seconds:.1f} s: {out}",
-        f"  {train['num_windows']:,} windows to train on: {tokens:,} tokens, {train['num_target_tokens']:,} of them targets, "
-        f"{train['num_pad_tokens']:,} padding",
+        f"  {train['num_windows']:,} windows to train on: {tokens:,} tokens, "
+        f"{train['num_target_tokens']:,} of them targets, {train['num_pad_tokens']:,} padding",
         f"  {validation['num_windows']:,} windows held out: {validation['num_tokens']:,} tokens",
     ]
     if mixture:
@@ -89,6 +89,8 @@ def summary(name: str, out: Path, built: Any) -> str:
             f"(asked {mixture['asked']:.0%}), {mixture['not_drawn']['windows']:,} windows of it not drawn"
         )
     if proof["sessions"]:
-        lines.append(f"  masks: {proof['proven']:,} of {proof['sessions']:,} sessions proved, {proof['set_aside']:,} set aside")
+        lines.append(
+            f"  masks: {proof['proven']:,} of {proof['sessions']:,} sessions proved, {proof['set_aside']:,} set aside"
+        )
     lines.append(f"  look at {out / 'preview.html'}")
     return "\n".join(lines)

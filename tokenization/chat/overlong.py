@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,11 +91,14 @@ def _shorten(
 
 def _as_rendered(renderer: Renderer, case: Case, targets: list[int], cut: int) -> Case:
     """The messages that this sequence holds: all, or those up to its answer."""
-    if cut < 0:
-        return Case(case.row, case.messages, case.tools, targets, case.untrained, None, cut)
-    stop = targets[-1] + 1
-    untrained = [i for i in case.untrained if i < stop]
-    return Case(case.row, case.messages[:stop], case.tools, targets, untrained, None, cut)
+    stop = targets[-1] + 1 if cut >= 0 else len(case.messages)
+    return replace(
+        case,
+        messages=case.messages[:stop],
+        keys=case.keys[:stop],
+        targets=tuple(targets),
+        untrained=tuple(i for i in case.untrained if i < stop),
+    )
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,13 @@ class _Measure:
         case = self.case
         origin = [*range(self.kept), *range(self.starts[first], self.stops[stop - 1])]
         place = {message: number for number, message in enumerate(origin)}
-        return Case(
-            case.row,
-            [case.messages[i] for i in origin],
-            case.tools,
-            [place[i] for i in case.targets if i in place],
-            [place[i] for i in case.untrained if i in place],
-            origin,
-            case.cut,
+        return replace(
+            case,
+            messages=[case.messages[i] for i in origin],
+            keys=tuple(case.keys[i] for i in origin),
+            targets=tuple(place[i] for i in case.targets if i in place),
+            untrained=tuple(place[i] for i in case.untrained if i in place),
+            origin=origin,
         )
 
     def length(self, first: int, stop: int) -> int | None:
@@ -288,7 +290,15 @@ def _taken(
         rendered.stop_ids | made.stop_ids,
         dict(actions),
         tuple(aside),
+        _kept(rendered, made, order),
     )
+
+
+def _kept(rendered: Rendered, made: Rendered, order: np.ndarray) -> dict[int, list[int]]:
+    """Which messages each chosen sequence holds, where some are left out."""
+    before = len(rendered.sequences)
+    kept = {**rendered.kept, **{before + place: origin for place, origin in made.kept.items()}}
+    return {place: kept[int(i)] for place, i in enumerate(order) if int(i) in kept}
 
 
 def _gather(offsets: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

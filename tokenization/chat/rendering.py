@@ -31,7 +31,7 @@ from tokenization.chat.roles import ASSISTANT, Role, role_fault, role_policy
 from tokenization.chat.skeleton import Plan, Planner, find_for
 from tokenization.chat.targets import History, Refusal, TargetFinder
 from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
-from tokenization.chat.views import DirectView
+from tokenization.chat.views import DirectView, message_key, tools_key
 from tokenization.sequences import IntArray, TokenSequences
 
 SAMPLE_EVERY = 16  # one session in so many is compared with the template's own rendering
@@ -75,12 +75,23 @@ class Rendered:
     stop_ids: frozenset[int] = frozenset()
     actions: Mapping[int, list[str]] = field(default_factory=dict)  # row -> what a policy did
     set_aside: Sequence[SetAside] = ()
+    kept: Mapping[int, list[int]] = field(default_factory=dict)  # sequence -> its messages, where some are left out
 
     @property
     def num_cuts(self) -> IntArray:
         """For each sequence, into how many its session was cut."""
         counts = np.bincount(self.session, minlength=1)
         return counts[self.session].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What of a session is a target, or why it can be no example."""
+
+    targets: tuple[int, ...] = ()
+    untrained: tuple[int, ...] = ()  # messages that stay masked where prompts are trained too
+    reason: str = ""
+    detail: str = ""
 
 
 @dataclass
@@ -90,10 +101,11 @@ class Case:
     row: int
     messages: list[Message]
     tools: list[Any] | None
-    targets: list[int]
-    untrained: list[int] = field(default_factory=list)
+    keys: tuple[Any, ...]  # the messages' shapes
+    targets: tuple[int, ...]
+    untrained: tuple[int, ...] = ()
+    seed: int = 0  # decides whether it is sampled
     origin: list[int] | None = None  # which message of the session each one is, where some are left out
-    cut: int = -1  # the cut that the overlong policy replaces, else -1
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,7 @@ class Renderer:
         self.policy = role_policy(options.roles)
         self.control = ControlTokens.of(tokenizer)
         self.bound = BoundTemplate(template, self.policy, options.template_kwargs, options.default_system)
+        self.bound.compiled  # noqa: B018  (a template with a fault is refused here, not at the first session)
         self.finder = TargetFinder(self.bound, self.control, options.history, options.reasoning == "masked")
         self.pool = ConstantPool(tokenizer)
         self.prefix_scope = str(getattr(tokenizer, "prefix_scope", "never"))
@@ -122,6 +135,7 @@ class Renderer:
         )
         self.largest_id = int(getattr(tokenizer, "largest_id", 1 << 20))
         self.mismatches: list[str] = []  # skeletons that a sample did not bear out
+        self._verdicts: dict[tuple[Any, ...], Verdict] = {}
         self._lock = threading.Lock()
 
     # -- whole tables -----------------------------------------------------------------------------------
@@ -147,36 +161,37 @@ class Renderer:
         aside: list[SetAside] = []
         for row in range(len(column)) if rows is None else rows:
             messages = orjson.loads(column[row])
+            keys = tuple([message_key(message) for message in messages])
+            verdict = self._verdicts.get(keys)
+            if verdict is None:
+                verdict = self._verdicts[keys] = self.verdict(messages)
+            if verdict.reason:
+                aside.append(SetAside(row, verdict.reason, verdict.detail))
+                continue
             text = tools_column[row] if tools_column else None
-            found = self.targets_of(messages)
-            if isinstance(found, tuple):
-                aside.append(SetAside(row, *found))
-            else:
-                tools = (orjson.loads(text) or None) if text else None
-                untrained = self._untrained(messages) if self.options.train_on_prompt else []
-                cases.append(Case(row, messages, tools, found, untrained))
+            tools = (orjson.loads(text) or None) if text else None
+            seed = xxhash.xxh3_64_intdigest(column[row].encode("utf-8", "surrogatepass"))
+            cases.append(Case(row, messages, tools, keys, verdict.targets, verdict.untrained, seed))
         return cases, aside
 
-    def targets_of(self, messages: Sequence[Message]) -> list[int] | tuple[str, str]:
-        """Which messages are targets, or (reason, detail) where the session can be no example."""
+    def verdict(self, messages: Sequence[Message]) -> Verdict:
+        """Which messages are targets, or why the session can be no example; its shape decides."""
         roles = [message["role"] for message in messages]
         fault = role_fault(roles, self.policy)
         if fault:
-            return fault
+            return Verdict(reason=fault[0], detail=fault[1])
         trained = [i for i, role in enumerate(roles) if self.policy[role].trained]
         if self.options.loss_on == "last_answer":
             trained = trained[-1:]
-        targets = [i for i in trained if messages[i].get("train", True)]
+        targets = tuple(i for i in trained if messages[i].get("train", True))
         if not targets:
-            return "no_target", "no message of the session is trained"
+            return Verdict(reason="no_target", detail="no message of the session is trained")
         empty = next((i for i in targets if not _says_something(messages[i])), None)
         if empty is not None:
-            return "empty_answer", f"message {empty} ({roles[empty]}) says nothing"
-        return targets
-
-    @staticmethod
-    def _untrained(messages: Sequence[Message]) -> list[int]:
-        return [i for i, message in enumerate(messages) if not message.get("train", True)]
+            return Verdict(reason="empty_answer", detail=f"message {empty} ({roles[empty]}) says nothing")
+        if not self.options.train_on_prompt:
+            return Verdict(targets)
+        return Verdict(targets, tuple(i for i, m in enumerate(messages) if not m.get("train", True)))
 
     # -- cases ------------------------------------------------------------------------------------------
 
@@ -200,6 +215,11 @@ class Renderer:
             _stop_ids(sequences, spans),
             {},
             sorted([*aside, *refused], key=lambda entry: entry.row),
+            {
+                place: origin
+                for place, piece in enumerate(pieces)
+                if (origin := cases[piece.case].origin) is not None
+            },
         )
 
     def _pieces(self, cases: Sequence[Case]) -> tuple[list[Piece], list[SetAside]]:
@@ -223,7 +243,8 @@ class Renderer:
         return pieces, refused
 
     def _filled(self, case: Case) -> tuple[Plan | None, list[list[str]] | None]:
-        shape = self.planner.shape(case.messages, case.tools, case.targets, case.untrained)
+        tools = tools_key(case.tools) if case.tools else None
+        shape = case.keys, tools, case.targets, case.untrained
         plan = self.planner.plan(shape, case.messages, case.tools)
         return plan, plan.fill(case.messages, case.tools) if plan else None
 
@@ -252,14 +273,25 @@ class Renderer:
             plan = planned[number][0]
             if plan is None or plan.refusal or id(plan) in broken:
                 continue
-            case = cases[number]
-            view = DirectView.of(self.bound, self.control, case.messages, case.tools)
-            for index, sequence in enumerate(plan.sequences):
-                own = self.control.unescape(view.render(sequence.count).text)
-                if not plan.text(index, case.messages, case.tools).startswith(own):
-                    broken.add(id(plan))
-                    self.mismatches.append(f"row {case.row}: the skeleton is not the template's rendering")
+            if not self._is_borne_out(plan, cases[number]):
+                broken.add(id(plan))
+                self.mismatches.append(
+                    f"row {cases[number].row}: the skeleton is not the template's rendering"
+                )
         return broken
+
+    def _is_borne_out(self, plan: Plan, case: Case) -> bool:
+        """Whether the template's own rendering of this session is what the plan says."""
+        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
+        filled = [plan.text(i, case.messages, case.tools) for i in range(len(plan.sequences))]
+        if any(sequence.is_spliced for sequence in plan.sequences):
+            try:
+                found = [text.text for text in find_for(self.finder, view, case.targets, case.untrained)[0]]
+            except Refusal:
+                return False
+            return filled == [self.control.unescape(text) for text in found]
+        own = [self.control.unescape(view.render(sequence.count).text) for sequence in plan.sequences]
+        return all(text.startswith(rendered) for text, rendered in zip(filled, own, strict=True))
 
 
 def _stop_ids(sequences: TokenSequences, spans: TargetSpans) -> frozenset[int]:
@@ -283,13 +315,9 @@ def _sample(served: Sequence[int], cases: Sequence[Case]) -> list[int]:
     """A deterministic one in SAMPLE_EVERY of these cases, at least SAMPLE_AT_LEAST, chosen by content."""
     if len(served) <= SAMPLE_AT_LEAST:
         return list(served)
-    ranks = {i: xxhash.xxh3_64_intdigest(_digest_text(cases[i])) for i in served}
-    return sorted(served, key=lambda i: (ranks[i], i))[: max(SAMPLE_AT_LEAST, len(served) // SAMPLE_EVERY)]
-
-
-def _digest_text(case: Case) -> bytes:
-    last = case.messages[-1]["content"]
-    return f"{len(case.messages)} {last[:64]} {len(last)}".encode("utf-8", "surrogatepass")
+    return sorted(served, key=lambda i: (cases[i].seed, i))[
+        : max(SAMPLE_AT_LEAST, len(served) // SAMPLE_EVERY)
+    ]
 
 
 def _in_session(

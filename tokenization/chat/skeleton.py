@@ -13,7 +13,7 @@ Price: a few milliseconds a shape; about 1 µs a message to fill.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,13 +32,15 @@ from tokenization.chat.templates import BoundTemplate, Message
 from tokenization.chat.views import (
     PrefixCache,
     SymbolicView,
-    message_key,
     symbolic_message,
     symbolic_tools,
-    tools_key,
 )
 
 MAX_PLANS = 20_000
+
+
+# What a text is made of: constants and indices of slots in turn, a constant first and last.
+Stretch = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class SequencePlan:
     """One sequence of a shape: where its parts go, and how its stretches are filled."""
 
     layout: Layout
-    stretches: tuple[tuple[str | int, ...], ...]  # per own text: constants and indices of slots, in turn
-    whole: tuple[str | int, ...]  # the same for the whole text: what the sample is compared with
+    stretches: tuple[Stretch, ...]  # one for each text of its own
+    whole: Stretch  # the whole text: what the sample is compared with
     count: int  # messages of the view
+    is_spliced: bool
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,29 @@ class Plan:
             beside = value_of(other, messages, tools) if other else ""
             if not condition.holds(value_of(slot, messages, tools), beside):
                 return None
-        values = [value_of(slot, messages, tools) for slot in self.slots]
+        values = self._values(messages, tools)
         return [[_joined(pieces, values) for pieces in s.stretches] for s in self.sequences]
+
+    def _values(self, messages: Sequence[Message], tools: Sequence[Any] | None) -> list[str]:
+        if self.is_plain:
+            return [messages[slot.message][slot.path[0]] for slot in self.slots]  # type: ignore[index]
+        return [value_of(slot, messages, tools) for slot in self.slots]
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every slot is a field of a message, as it is."""
+        return all(s.message >= 0 and len(s.path) == 1 and not s.steps for s in self.slots)
 
     def text(self, sequence: int, messages: Sequence[Message], tools: Sequence[Any] | None) -> str:
         """The whole text of one sequence."""
-        values = [value_of(slot, messages, tools) for slot in self.slots]
+        values = self._values(messages, tools)
         return _joined(self.sequences[sequence].whole, values)
 
 
-def _joined(pieces: Sequence[str | int], values: Sequence[str]) -> str:
-    if len(pieces) == 1:
-        piece = pieces[0]
-        return values[piece] if isinstance(piece, int) else piece
+def _joined(pieces: Stretch, values: Sequence[str]) -> str:
+    if len(pieces) == 3:
+        before, slot, after = pieces
+        return f"{before}{values[slot]}{after}"  # type: ignore[index]
     return "".join([values[piece] if isinstance(piece, int) else piece for piece in pieces])
 
 
@@ -115,17 +128,6 @@ class Planner:
     @cached_property
     def _compiled(self) -> Any:
         return self.bound.template.compile(SymbolicEnvironment(self.bound.template.date, self.ledger))
-
-    def shape(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Any] | None,
-        targets: Sequence[int],
-        untrained: Sequence[int],
-    ) -> Any:
-        """The key of a session's plan."""
-        keys = tuple([message_key(message) for message in messages])
-        return keys, tools_key(tools) if tools else None, tuple(targets), tuple(untrained)
 
     def plan(self, shape: Any, messages: Sequence[Message], tools: Sequence[Any] | None) -> Plan | None:
         """The plan of this shape, made from one session that has it; None: render one by one."""
@@ -175,17 +177,16 @@ class Planner:
         layout = self.pool.layout(parts, spans, fixed)
         own = [part.text for part, is_fixed in zip(parts, fixed, strict=True) if not is_fixed]
         stretches = tuple(self._pieces(text, used) for text in own)
-        return SequencePlan(layout, stretches, self._pieces(rendered.text, used), rendered.messages)
+        return SequencePlan(
+            layout, stretches, self._pieces(rendered.text, used), rendered.messages, rendered.is_spliced
+        )
 
     @staticmethod
-    def _pieces(text: str, used: dict[str, int]) -> tuple[str | int, ...]:
-        pieces: list[str | int] = []
-        for place, piece in enumerate(constant_parts(text)):
-            if place % 2:
-                pieces.append(used.setdefault(piece, len(used)))
-            elif piece:
-                pieces.append(piece)
-        return tuple(pieces)
+    def _pieces(text: str, used: dict[str, int]) -> Stretch:
+        return tuple(
+            used.setdefault(piece, len(used)) if place % 2 else piece
+            for place, piece in enumerate(constant_parts(text))
+        )
 
 
 def find_for(
@@ -198,10 +199,12 @@ def find_for(
         raise Refusal("no_target", "no message that is trained is visible in generation")
     rendered, was_cut = finder.find(view, wanted, [places[i] for i in untrained if i in places])
     return [
-        RenderedText(
-            t.text, _renumbered(t.spans, view.origin), _renumbered(t.untrained, view.origin), t.messages
+        replace(
+            text,
+            spans=_renumbered(text.spans, view.origin),
+            untrained=_renumbered(text.untrained, view.origin),
         )
-        for t in rendered
+        for text in rendered
     ], was_cut
 
 

@@ -86,6 +86,7 @@ class Ledger:
     slots: list[Slot] = field(default_factory=list)
     conditions: set[Condition] = field(default_factory=set)
     _characters: dict[Slot, str] = field(default_factory=dict)
+    _of_string: dict[tuple[int, tuple[str | int, ...]], list[str]] = field(default_factory=dict)
 
     def begin(self) -> None:
         self.conditions = set()
@@ -97,7 +98,12 @@ class Ledger:
                 raise NotSymbolic("more distinct slots than characters for them")
             known = self._characters[slot] = chr(FIRST_SLOT + len(self.slots))
             self.slots.append(slot)
+            self._of_string.setdefault((slot.message, slot.path), []).append(known)
         return known
+
+    def stands_in(self, text: str, slot: Slot) -> bool:
+        """Whether this string of a session stands in the text, whatever was done to it on the way."""
+        return any(character in text for character in self._of_string[slot.message, slot.path])
 
     def slot(self, character: str) -> Slot:
         return self.slots[ord(character) - FIRST_SLOT]
@@ -298,7 +304,9 @@ class OpaqueJson(dict[str, Any]):
     __hash__ = None
 
 
-_REFUSED_OF_OBJECTS = "__len__ __getitem__ __iter__ __contains__ get items keys values __or__ __ror__ copy"
+_REFUSED_OF_OBJECTS = (
+    "__len__ __getitem__ __iter__ __contains__ get items keys values __or__ __ror__ __add__ __radd__ copy"
+)
 for _name in _REFUSED_OF_OBJECTS.split(" "):
     setattr(OpaqueJson, _name, _refuse(f"a member ({_name})"))
 

@@ -61,6 +61,7 @@ class RenderedText:
     spans: tuple[Span, ...]
     untrained: tuple[Span, ...] = ()  # messages that stay masked where prompts are trained too
     messages: int = 0  # how many messages of the view it holds
+    is_spliced: bool = False  # what serving supplies, then the answer: no one rendering of the template
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ class View(Protocol):
         """This message with STUB as its reasoning, or None where it has none."""
         ...
 
-    def absent_from(self, text: str, place: int, *, everything: bool) -> str | None:
-        """Which part of this message (its content, or everything it says) is not in this text."""
+    def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
+        """Which part of this message (its content, or everything it says) is not in this text, a part of
+        the rendering of the first `count` messages."""
         ...
 
 
@@ -114,6 +116,7 @@ class Answer:
     text: str
     stop: int
     spans: tuple[Span, ...]
+    is_spliced: bool
 
 
 @dataclass
@@ -167,7 +170,7 @@ class TargetFinder:
     def _alone(view: View, answers: Mapping[int, Answer], place: int) -> RenderedText:
         """The answer with everything before it, as serving renders it; only this answer is a target."""
         answer = answers[place]
-        return RenderedText(answer.text, answer.spans, (), place + 1)
+        return RenderedText(answer.text, answer.spans, (), place + 1, answer.is_spliced)
 
     # -- one answer -------------------------------------------------------------------------------------
 
@@ -185,7 +188,8 @@ class TargetFinder:
         self.stops.add(rule.stop)
         if supplied is not None:
             text = supplied + text[start:]
-        return Answer(place, text, stop + shift, tuple(Span(a + shift, b + shift, place) for a, b in spans))
+        moved = tuple(Span(a + shift, b + shift, place) for a, b in spans)
+        return Answer(place, text, stop + shift, moved, supplied is not None)
 
     def _start(self, view: View, place: int, rendered: Text) -> tuple[int, str | None]:
         """Where what serving supplies ends, and that supplied text where it is not what stands before."""
@@ -213,17 +217,19 @@ class TargetFinder:
         self, view: View, place: int, rendered: Text, supplied: str, prompt: Prompt
     ) -> tuple[int, str | None]:
         """The prompt is no prefix of the rendered answer: the reasons that leave the target exact."""
-        opening = self._opening(view, place, rendered.text)
-        split = self._same_turn(rendered.text[:opening], supplied, prompt)
-        if split is not None:
-            self.notes.add("renders the turns before an answer otherwise while prompting for it")
-            return split, supplied
-        if rendered.marks:
+        openings = self._openings(view, place, rendered.text)
+        for opening in openings:
+            split = self._same_turn(rendered.text[:opening], supplied, prompt)
+            if split is not None:
+                self.notes.add("renders the turns before an answer otherwise while prompting for it")
+                return split, supplied
+        if rendered.marks and openings:
             self.notes.add("the generation prompt is not a prefix of the rendered answer")
-            return _common(supplied, rendered.text[:opening]), None
-        if "".join(supplied.split()) == "".join(rendered.text[:opening].split()):
-            self.notes.add("the generation prompt and the answer's header differ in white space")
-            return opening, None
+            return _common(supplied, rendered.text[: openings[0]]), None
+        for opening in openings:
+            if "".join(supplied.split()) == "".join(rendered.text[:opening].split()):
+                self.notes.add("the generation prompt and the answer's header differ in white space")
+                return opening, None
         raise Refusal(
             "prompt_not_prefix",
             f"message {place}: serving's prompt ends in {_end_of(supplied)}, with which the rendered answer "
@@ -246,14 +252,16 @@ class TargetFinder:
         blank = supplied[ends[1] :]
         return ends[0] + len(blank) if before[ends[0] :].startswith(blank) else None
 
-    def _opening(self, view: View, place: int, text: str) -> int:
-        """Where the first thing that the message says begins."""
-        stub = view.reasoning_stub(place)
-        if stub is not None:
-            before, found, _ = view.render_with(place, stub).text.partition(STUB)
-            if found and text.startswith(before):
-                return len(before)
-        return self._behind_header(view, place, text)
+    def _openings(self, view: View, place: int, text: str) -> list[int]:
+        """Where the first thing that the message says begins: its content or its reasoning."""
+        plain = {k: v for k, v in view.messages[place].items() if k in ("role", "name")} | {"content": STUB}
+        stubs = [plain, view.reasoning_stub(place)]
+        found = []
+        for stub in stubs:
+            before, stands, _ = view.render_with(place, stub).text.partition(STUB) if stub else ("", "", "")
+            if stands and text.startswith(before):
+                found.append(len(before))
+        return found
 
     def _longest_variant(self, view: View, place: int, text: str, prompt: Prompt) -> int | None:
         """The longest prompt of another thinking switch that the answer begins with."""
@@ -373,9 +381,9 @@ class TargetFinder:
         except TemplateFailure:
             following = behind
         shared = _common(behind, following)
-        tokens = self.control.find(behind)
+        tokens = [] if self._stops_at_markers(message) else self.control.find(behind)
         lasting = [span for span in tokens if span[1] <= shared]
-        if lasting or tokens:
+        if tokens:
             start, stop = lasting[-1] if lasting else tokens[0]
             return StopRule(behind[start:stop], behind[start:], "", behind)
         rest = following[len(behind) :] if following.startswith(behind) else ""
@@ -384,15 +392,20 @@ class TargetFinder:
             return StopRule(rest[marker[0] : marker[1]], "", rest[: marker[1]], behind)
         return StopRule(behind=behind or following)
 
-    @staticmethod
-    def _stub_of(message: Message) -> Message:
-        stub: Message = {"role": message["role"]}
-        stub["content"] = STUB if message.get("content") else ""
+    def _stops_at_markers(self, message: Message) -> bool:
+        """Whether plain answers end at the next turn's marker; calls then do, whatever closes them."""
+        if not message.get("tool_calls"):
+            return False
+        return bool(self.stop_rule({"role": message["role"], "content": STUB}).appended)
+
+    def _stub_of(self, message: Message) -> Message:
+        says = message.get("content") or not message.get("tool_calls")
+        stub: Message = {"role": message["role"], "content": STUB if says else ""}
         if message.get("tool_calls"):
-            function = {"name": STUB, "arguments": {"stub": STUB}}
+            as_text = self.bound.takes_arguments_as_text
+            arguments = f'{{"stub": "{STUB}"}}' if as_text else {"stub": STUB}
+            function = {"name": STUB, "arguments": arguments}
             stub["tool_calls"] = [{"type": "function", "id": "stubstub1", "function": function}]
-        elif not message.get("content"):
-            stub["content"] = STUB
         return stub
 
     @staticmethod
@@ -404,26 +417,29 @@ class TargetFinder:
     # -- nothing lost -----------------------------------------------------------------------------------
 
     def _check_nothing_lost(self, view: View, sequence: RenderedText) -> None:
-        first: dict[int, int] = {}
+        bounds: dict[int, tuple[int, int]] = {}
         for span in sequence.spans:
-            first.setdefault(span.message, span.start)
-        stops = {span.message: span.stop for span in sequence.spans}
+            bounds[span.message] = bounds.get(span.message, (span.start, 0))[0], span.stop
         for place in range(sequence.messages):
-            if place in first:
-                missing = view.absent_from(
-                    sequence.text[first[place] : stops[place]], place, everything=not self.mask_reasoning
+            answer = place in bounds
+            if not answer and view.roles[place] == ASSISTANT:
+                continue  # an earlier answer, which some templates shorten
+            start, stop = bounds.get(place, (0, len(sequence.text)))
+            missing = view.absent_from(
+                sequence.text[start:stop],
+                place,
+                sequence.messages,
+                everything=answer and not self.mask_reasoning,
+            )
+            if missing and answer:
+                raise Refusal("answer_lost", f"message {place}: the template drops {missing}")
+            if missing:
+                role = view.roles[place]
+                raise Refusal(
+                    "role_not_rendered",
+                    f"message {place}: the template does not render what role {role!r} says; "
+                    "use template: chatml or one that knows the role",
                 )
-                if missing:
-                    raise Refusal("answer_lost", f"message {place}: the template drops {missing}")
-            elif view.roles[place] != ASSISTANT:
-                missing = view.absent_from(sequence.text, place, everything=False)
-                if missing:
-                    role = view.roles[place]
-                    raise Refusal(
-                        "role_not_rendered",
-                        f"message {place}: the template does not render what role {role!r} says; "
-                        "use template: chatml or one that knows the role",
-                    )
 
 
 def _behind_stub(text: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from tokenization.chat.sandbox import (
     CompiledTemplate,
     TemplateFailure,
     Text,
+    to_json,
 )
 from tokenization.errors import RecipeError
 from tokenization.hashing import key_of
@@ -41,6 +42,7 @@ Message = dict[str, Any]
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 _GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"}
+_MARKER = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]")
 _THINKING = re.compile("think|reason", re.IGNORECASE)
 
 
@@ -176,13 +178,15 @@ class BoundTemplate:
 
     # -- what the template is given ---------------------------------------------------------------------
 
-    def prepare(self, messages: Sequence[Message], has_tools: bool) -> tuple[list[Message], list[int]]:
+    def prepare(
+        self, messages: Sequence[Message], has_tools: bool, as_json: Callable[[Any], str] = to_json
+    ) -> tuple[list[Message], list[int]]:
         """Messages as the template takes them, and which message of the session each one is (-1: none)."""
         prepared: list[Message] = []
         origin: list[int] = []
         for place, message in enumerate(messages):
             if self.policy[message["role"]].visible_in_generation:
-                prepared.append(self.shown(message))
+                prepared.append(self.shown(message, as_json))
                 origin.append(place)
         if messages and messages[0]["role"] != SYSTEM:
             inserted = self._inserted_system(has_tools)
@@ -191,8 +195,8 @@ class BoundTemplate:
                 origin.insert(0, -1)
         return prepared, origin
 
-    def shown(self, message: Message) -> Message:
-        """One message with the role's header as its role, and reasoning where the template looks for it."""
+    def shown(self, message: Message, as_json: Callable[[Any], str] = to_json) -> Message:
+        """One message as the template looks for it: its role's header, its reasoning, its calls."""
         role = message["role"]
         made: Message = {"role": role if self.template.builtin else self.policy[role].header}
         made["content"] = message.get("content", "")
@@ -204,6 +208,8 @@ class BoundTemplate:
         for key in ("name", "tool_calls", "tool_call_id"):
             if key in message:
                 made[key] = message[key]
+        if "tool_calls" in made and self.takes_arguments_as_text:
+            made["tool_calls"] = [_with_text_arguments(call, as_json) for call in made["tool_calls"]]
         return made
 
     def _inserted_system(self, has_tools: bool) -> str | None:
@@ -281,11 +287,20 @@ class BoundTemplate:
         return None
 
     @cached_property
+    def takes_arguments_as_text(self) -> bool:
+        """Whether the template fails on a call's arguments as an object and shows them as JSON text."""
+        call = {"type": "function", "id": "qzcall123", "function": {"name": "f", "arguments": {"qzkey": 1}}}
+        user = {"role": USER, "content": "qzquestion"}
+        as_object = {"role": ASSISTANT, "content": "", "tool_calls": [call]}
+        as_text = {**as_object, "tool_calls": [_with_text_arguments(call, to_json)]}
+        return "qzkey" not in self.probe([user, as_object]) and "qzkey" in self.probe([user, as_text])
+
+    @cached_property
     def inserted_system(self) -> str:
         """What the template writes before the first turn where a session has no system message, less BOS."""
         bos = self.template.named_tokens.get("bos_token", "")
-        visible = self._prefix.replace(bos, "", 1) if bos else self._prefix
-        return visible if visible.strip() else ""
+        words = _MARKER.sub("", self._prefix.replace(bos, "", 1) if bos else self._prefix)
+        return self._prefix.replace(bos, "", 1) if words.strip() else ""
 
     @cached_property
     def _prefix(self) -> str:
@@ -304,6 +319,12 @@ class BoundTemplate:
             return self._rendered(messages, tools, None, self.compiled).text
         except TemplateFailure:
             return ""
+
+
+def _with_text_arguments(call: Message, as_json: Callable[[Any], str]) -> Message:
+    arguments = call["function"]["arguments"]
+    text = arguments if isinstance(arguments, str) else as_json(arguments)
+    return {**call, "function": {**call["function"], "arguments": text}}
 
 
 def _without_prefix(text: Text, prefix: str, bos: str) -> Text:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenization.chat.control import SLOT_PATTERN, ControlTokens
-from tokenization.chat.roles import SYSTEM
+from tokenization.chat.control import FIRST_SLOT, SLOT_PATTERN, ControlTokens
+from tokenization.chat.roles import ASSISTANT, SYSTEM
 from tokenization.chat.sandbox import CompiledTemplate, TemplateFailure, Text, to_json
 from tokenization.chat.symbols import Condition, Ledger, NotSymbolic, OpaqueJson, Slot, SymbolicText
 from tokenization.chat.targets import STUB
@@ -31,26 +31,30 @@ class _View:
     tools: list[Any] | None
 
     def __post_init__(self) -> None:
-        self.messages, self.origin = self.bound.prepare(self.session, bool(self.tools))
+        self.messages, self.origin = self.bound.prepare(self.session, bool(self.tools), self.as_json)
         self.roles = [SYSTEM if i < 0 else self.session[i]["role"] for i in self.origin]
+
+    def as_json(self, value: Any) -> str:
+        """A call's arguments as text, for templates that take no object."""
+        return to_json(value)
 
     def reasoning_stub(self, place: int) -> Message | None:
         message = self.session[self.origin[place]] if self.origin[place] >= 0 else {}
         if not message.get("reasoning_content"):
             return None
-        return self.bound.shown({**message, "reasoning_content": STUB})
+        return self.bound.shown({**message, "reasoning_content": STUB}, self.as_json)
 
     def said(self, place: int, *, everything: bool) -> Iterator[tuple[str, Any]]:
         """What a message says, part by part: its name for people, and the string or object."""
         if self.origin[place] < 0:
             return
         message = self.session[self.origin[place]]
-        yield "the content", message.get("content", "")
+        yield CONTENT, message.get("content", "")
         if everything:
-            yield "the reasoning", message.get("reasoning_content", "")
+            yield REASONING, message.get("reasoning_content", "")
             for call in message.get("tool_calls") or ():
-                yield "the name of a tool call", call["function"]["name"]
-                yield "the arguments of a tool call", call["function"]["arguments"]
+                yield CALL_NAME, call["function"]["name"]
+                yield CALL_ARGUMENTS, call["function"]["arguments"]
 
 
 @dataclass
@@ -58,6 +62,7 @@ class DirectView(_View):
     """One session's own strings; `control` has hidden what was typed."""
 
     _rendered: dict[tuple[int, Prompt | None], Text] = field(default_factory=dict)
+    _shown: dict[int, set[tuple[int, str]] | None] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -74,11 +79,62 @@ class DirectView(_View):
     def render_with(self, count: int, *others: Message) -> Text:
         return self.bound.render([*self.messages[:count], *others], self.tools)
 
-    def absent_from(self, text: str, place: int, *, everything: bool) -> str | None:
+    def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
+        """Two looks: the string itself must be there, and so must a stub in its place (a short answer may
+        stand in a text by chance)."""
+        shown = self._shown_stubs(count)
         for name, value in self.said(place, everything=everything):
-            if any(not _is_written(leaf, text) for leaf in _leaves(value)):
+            leaves = list(_leaves(value))
+            if any(not _is_written(leaf, text) for leaf in leaves):
+                return name
+            if leaves and shown is not None and (self.origin[place], name) not in shown:
                 return name
         return None
+
+    def _shown_stubs(self, count: int) -> set[tuple[int, str]] | None:
+        """What of the first `count` messages the template shows, found by rendering stubs in their place."""
+        if count not in self._shown:
+            names: list[tuple[int, str]] = []
+            stubbed = [_stubbed(self.session[i], i, names) for i in self.origin[:count] if i >= 0]
+            try:
+                prepared, _ = self.bound.prepare(stubbed, bool(self.tools), self.as_json)
+                text = self.bound.render(prepared, self.tools).text
+                if self.roles[count - 1] == ASSISTANT:  # what is served may hold what the rendering drops
+                    text += self._served(prepared[:-1])
+            except TemplateFailure:
+                self._shown[count] = None
+            else:
+                self._shown[count] = {names[ord(c) - FIRST_SLOT] for c in SLOT_PATTERN.findall(text)}
+        return self._shown[count]
+
+    def _served(self, prepared: Sequence[Message]) -> str:
+        try:
+            return self.bound.render(prepared, self.tools, Prompt()).text
+        except TemplateFailure:
+            return ""
+
+
+CONTENT, REASONING = "the content", "the reasoning"
+CALL_NAME, CALL_ARGUMENTS = "the name of a tool call", "the arguments of a tool call"
+
+
+def _stubbed(message: Message, place: int, names: list[tuple[int, str]]) -> Message:
+    """The message with one character for each thing it says; `names` says what each stands for."""
+
+    def stub(name: str) -> str:
+        names.append((place, name))
+        return chr(FIRST_SLOT + len(names) - 1)
+
+    made = dict(message)
+    for key, name in (("content", CONTENT), ("reasoning_content", REASONING)):
+        if text_class(message.get(key)) is True:
+            made[key] = stub(name)
+    if message.get("tool_calls"):
+        made["tool_calls"] = [
+            {**call, "function": {"name": stub(CALL_NAME), "arguments": {"stub": stub(CALL_ARGUMENTS)}}}
+            for call in message["tool_calls"]
+        ]
+    return made
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -141,6 +197,12 @@ class SymbolicView(_View):
         made, conditions = self.cache.get(key, lambda: self._make(self.messages[:count], prompt))
         return self._result(made, conditions)
 
+    def as_json(self, value: Any) -> str:
+        if not isinstance(value, OpaqueJson):
+            return to_json(value)
+        slot = Slot(value.slot.message, value.slot.path, (*value.slot.steps, ("json", ())))
+        return self.ledger.text(slot)
+
     def render_with(self, count: int, *others: Message) -> Text:
         return self._result(*self._make([*self.messages[:count], *others], None))
 
@@ -159,9 +221,7 @@ class SymbolicView(_View):
             raise made
         return made
 
-    def absent_from(self, text: str, place: int, *, everything: bool) -> str | None:
-        slots = {self.ledger.slot(character) for character in SLOT_PATTERN.findall(text)}
-        present = {(slot.message, slot.path) for slot in slots}
+    def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
         for name, value in self.said(place, everything=everything):
             if isinstance(value, SymbolicText):
                 slot = self.ledger.slot(value.plain)
@@ -169,7 +229,7 @@ class SymbolicView(_View):
                 slot = value.slot
             else:
                 continue  # empty or white space
-            if (slot.message, slot.path) not in present:
+            if not self.ledger.stands_in(text, slot):
                 return name
         return None
 
@@ -192,6 +252,7 @@ def message_key(message: Message) -> Any:
     return (
         message["role"],
         kind,
+        message.get("train", True),
         text_class(message.get("reasoning_content")),
         text_class(message.get("name")),
         text_class(message.get("tool_call_id")),

@@ -114,7 +114,8 @@ def _listed(row: Mapping[str, Any], fields: Mapping[str, str]) -> list[Any]:
 
 def _alpaca(row: Mapping[str, Any], fields: Mapping[str, str]) -> list[Any]:
     messages: list[Any] = []
-    for turn in _field(row, fields, "history") or []:
+    history = _field(row, fields, "history") or []
+    for turn in history if isinstance(history, list) else [history]:
         if not isinstance(turn, list | tuple) or len(turn) != 2:
             raise Refused("wrong_type", "history must be a list of [question, answer] pairs")
         messages += _pair(*turn)

@@ -5,8 +5,8 @@ in the column's bytes at once, and touches only those rows. Both give the same (
 
 Guarantees: line ends are LF; NUL and the other C0 controls but tab, line feed and form feed are gone; a
 leading U+FEFF is gone; lone surrogates, which no tokenizer takes, are U+FFFD; text is NFC where asked,
-never NFKC, which would rewrite Chinese punctuation. Cleaning twice is cleaning once. Price: about 1 ms a
-megabyte.
+never NFKC, which would rewrite Chinese punctuation. Cleaning twice is cleaning once. Price: about 3 ms
+a megabyte.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tokenization.errors import RecipeError
 from tokenization.ingest.decoding import normalise_newlines
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\f\r")
 _UNWANTED = np.zeros(256, np.bool_)  # bytes that make a row need cleaning
 _UNWANTED[:32] = True
 _UNWANTED[[9, 10, 12]] = False  # tab, line feed, form feed
@@ -59,10 +59,7 @@ def clean_text(text: str, options: CleaningOptions, changes: Counter[str] | None
     counted = Counter[str]() if changes is None else changes
     steps = (
         ("surrogates_replaced", replace_surrogates),
-        (
-            "controls_removed",
-            lambda each: _CONTROLS.sub("", each),
-        ),  # before line ends: one may stand inside CRLF
+        ("controls_removed", _without_controls),  # before line ends: one may stand inside CRLF
         ("newlines_normalised", normalise_newlines),
         ("byte_order_mark_removed", lambda each: each.lstrip("\ufeff")),
         ("unicode_normalised", _nfc if options.unicode == "nfc" else str),
@@ -76,7 +73,18 @@ def clean_text(text: str, options: CleaningOptions, changes: Counter[str] | None
 
 def replace_surrogates(text: str) -> str:
     """Surrogates that belong to no pair, as U+FFFD."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+    try:
+        text.encode()  # ten times as fast as looking for them
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text)
+    return text
+
+
+def _without_controls(text: str) -> str:
+    """Without C0 controls, which in UTF-8 are bytes of their own; tab, line ends and form feed stay."""
+    data = text.encode()
+    kept = data.translate(None, _CONTROLS)
+    return text if len(kept) == len(data) else kept.decode()
 
 
 def _nfc(text: str) -> str:
@@ -108,9 +116,10 @@ def _column(texts: list[str]) -> pa.LargeStringArray | None:
 
 def _rows_to_clean(column: pa.LargeStringArray, texts: list[str], options: CleaningOptions) -> list[int]:
     rows = set(_rows_with_controls(column).tolist())
-    rows.update(row for row, text in enumerate(texts) if text.startswith("\ufeff"))
+    rows.update([row for row, text in enumerate(texts) if text[:1] == "\ufeff"])
     if options.unicode == "nfc":
-        rows.update(row for row, text in enumerate(texts) if not text.isascii() and _nfc(text) is not text)
+        is_normal = unicodedata.is_normalized
+        rows.update([row for row, text in enumerate(texts) if not (text.isascii() or is_normal("NFC", text))])
     return sorted(rows)
 
 
@@ -133,11 +142,12 @@ def _rows_with_controls(column: pa.LargeStringArray) -> NDArray[np.int64]:
 
 
 def _left_out(texts: list[str], options: CleaningOptions) -> dict[int, tuple[str, str]]:
-    left_out: dict[int, tuple[str, str]] = {}
-    least = options.min_characters
-    for row, text in enumerate(texts):
-        if not text or text.isspace():
-            left_out[row] = ("empty", "the text is empty" if not text else "the text is only white space")
-        elif len(text) < least:
-            left_out[row] = ("too_short", f"{len(text)} characters, below cleaning.min_characters={least}")
-    return left_out
+    least = max(1, options.min_characters)
+    rows = [row for row, text in enumerate(texts) if len(text) < least or text.isspace()]
+    return {row: _why_left_out(texts[row], least) for row in rows}
+
+
+def _why_left_out(text: str, least: int) -> tuple[str, str]:
+    if not text or text.isspace():
+        return "empty", "the text is only white space" if text else "the text is empty"
+    return "too_short", f"{len(text)} characters, below cleaning.min_characters={least}"

@@ -6,7 +6,7 @@ that cannot be had by reading the files.
 
 Guarantees: a file modified within two seconds of being recorded is not trusted later ("racily clean": it
 may have changed again within the resolution of its time stamp). A file that changes while it is hashed is
-not recorded. Price: about 10 µs for a remembered file, the speed of SHA-256 (1–2 GB/s) for another.
+not recorded. Price: a look-up for a remembered file, one reading for any other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenization.ingest.files import InputFile
+from tokenization.ingest.files import InputFile, as_text
 from tokenization.ingest.opening import is_url
 
 RACY_NS = 2_000_000_000  # the coarsest time stamps in use (FAT) have two seconds
@@ -47,7 +47,7 @@ class InputDigests:
             known = {} if rehash else _remembered(memory)
             found = [_digest(file, known) for file in listed]
             fresh = [
-                (file.path, file.size, file.mtime_ns, file.inode, recorded, sha256)
+                (as_text(file.path), file.size, file.mtime_ns, file.inode, recorded, sha256)
                 for file, (sha256, recorded) in zip(listed, found, strict=True)
                 if recorded is not None
             ]
@@ -89,7 +89,7 @@ def _digest(file: InputFile, known: _Known) -> tuple[str, int | None]:
     """(digest, when it was taken), the time None where there is nothing new to remember."""
     if is_url(file.path):
         return _url_digest(file), None
-    remembered = known.get((file.path, file.size, file.mtime_ns, file.inode))
+    remembered = known.get((as_text(file.path), file.size, file.mtime_ns, file.inode))
     if remembered is not None:
         return remembered, None
     began = time.time_ns()

@@ -142,7 +142,13 @@ def _ending_is_literal(name: str) -> bool:
 
 def _local(path: Path, relative: str, named: bool = False) -> _Listed:
     status = path.stat()
-    return _Listed(os.path.abspath(path), relative, status.st_size, status.st_mtime_ns, status.st_ino, named)
+    full = os.path.abspath(path)
+    return _Listed(full, as_text(relative), status.st_size, status.st_mtime_ns, status.st_ino, named)
+
+
+def as_text(path: str) -> str:
+    """A path whose bytes aren't UTF-8 with these written out (`\\xff`), so that a table can hold it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _list_url(url: str) -> Iterator[_Listed]:

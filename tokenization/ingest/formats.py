@@ -100,7 +100,8 @@ def _form_of_long_line(start: bytes, named_lines: bool) -> str:
 def _form_of_list(first: bytes, second: bytes) -> str:
     value = _value(first)
     if not isinstance(value, list):
-        return "jsonl" if isinstance(_value(second), list) else "json"
+        goes_on = first.rstrip().endswith((b"[", b"{", b","))
+        return "json" if goes_on or _value(second) is None else "jsonl"
     return "jsonl" if second.strip() or _holds_messages(value) else "json"
 
 

@@ -159,11 +159,11 @@ def _raw_table_row(table: pa.RecordBatch) -> Callable[[int], bytes]:
     return lambda row: table_row_json(table.slice(row, 1).to_pylist()[0])
 
 
-def table_row_json(row: dict[str, Any]) -> bytes:
+def table_row_json(row: Any) -> bytes:
     """A table's row as JSON; what JSON has no form for is written as text."""
     try:
         return orjson.dumps(row, default=str)
-    except TypeError:  # a lone surrogate, a huge integer, a key that is no string
+    except TypeError:  # a lone surrogate, a huge integer, a key that is no string, deep nesting
         return json.dumps(row, default=str).encode()
 
 

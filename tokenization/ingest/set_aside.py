@@ -59,6 +59,7 @@ class SetAsideRows:
         """One row more; a reason that `REASONS` doesn't list is a mistake in the code."""
         if reason not in REASONS:
             raise ValueError(f"unknown reason {reason!r}")
+        detail = detail.encode("utf-8", "replace").decode()  # it may quote a lone surrogate
         values = (file, place, own_id, reason, detail, row[:WHOLE_FILE_BYTES] if place == 0 else row)
         for column, value in zip(self._columns.values(), values, strict=True):
             column.append(value)

@@ -34,7 +34,7 @@ class TextOptions:
 def own_id_text(value: Any) -> str | None:
     """A row's own id as text; only strings and integers name a row."""
     if type(value) is str:
-        return value.encode("utf-8", "replace").decode() or None
+        return (value if value.isascii() else value.encode("utf-8", "replace").decode()) or None
     return str(value) if type(value) is int else None
 
 

@@ -36,7 +36,7 @@ def mask_diff(seq: PreviewSequence, max_chars: int = 1000) -> str:
     runs = mask_runs(seq, character_groups(seq))
     texts = [run_text(run) for run in runs]
     longest = max(map(len, texts), default=0)
-    best, low, high = "", SHORTEST_LINE, max(longest, SHORTEST_LINE)
+    best, low, high = "", SHORTEST_LINE, max(min(longest, max_chars), SHORTEST_LINE)
     while low <= high:  # the longest line that still fits
         limit = (low + high) // 2
         attempt = _fence([_line(run, text, limit) for run, text in zip(runs, texts, strict=True)])
@@ -55,9 +55,10 @@ def markdown_preview(sequences: Sequence[PreviewSequence], budget: int = 20_000)
     parts: list[str] = []
     for i, seq in enumerate(sequences):
         share = for_pictures // (len(pictured) - i) if i < len(pictured) else left
-        part = _pictured(seq, share) if i < len(pictured) else f"{_heading(seq)}\n\n{mask_diff(seq, 800)}"
+        part = _pictured(seq, share) if i < len(pictured) else ""
+        part = part or f"{_heading(seq)}\n\n{mask_diff(seq, 800)}"
         size = len(part.encode()) + 2
-        if not part or size > left:
+        if size > left:
             break
         parts.append(part)
         left -= size
@@ -111,10 +112,10 @@ def _fence(lines: Sequence[str]) -> str:
 def _fewer_runs(runs: Sequence[Run], texts: Sequence[str], max_chars: int) -> str:
     """As many short lines from both ends as fit, and the sum of those between."""
     best = _fence([_gap(runs)])
+    lines = [_line(run, text, SHORTEST_LINE) for run, text in zip(runs, texts, strict=True)]
     for kept in range(1, len(runs)):
         head, tail = (kept + 1) // 2, kept // 2
         until = len(runs) - tail
-        lines = [_line(run, text, SHORTEST_LINE) for run, text in zip(runs, texts, strict=True)]
         attempt = _fence([*lines[:head], _gap(runs[head:until]), *lines[until:]])
         if _browser_length(attempt) > max_chars:
             break

@@ -60,8 +60,22 @@ def source_entries(workspace: Workspace, name: str) -> list[Entry]:
     turned_away = sum(tokens["set_aside"].values())
     over_limit = {"over_limit": read["over_limit"]} if read["over_limit"] else {}
     entries = [
-        Entry("ingest", unit, read["rows_read"], read["items"], name, removed={**read["set_aside"], **over_limit}),
-        Entry("select", unit, read["items"], kept, name, removed=nonzero(exact_duplicate=chosen["exact_duplicate"])),
+        Entry(
+            "ingest",
+            unit,
+            read["rows_read"],
+            read["items"],
+            name,
+            removed={**read["set_aside"], **over_limit},
+        ),
+        Entry(
+            "select",
+            unit,
+            read["items"],
+            kept,
+            name,
+            removed=nonzero(exact_duplicate=chosen["exact_duplicate"]),
+        ),
     ]
     if source.kind == "text":
         entries.append(Entry("encode", unit, kept, tokens["items"], name))
@@ -102,7 +116,10 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
         chosen = workspace.result("selection").value["counts"][source.name]
         tokens = workspace.result("tokens", source.name).value
         set_aside = dict(read["set_aside"])
-        for reason, count in (*nonzero(exact_duplicate=chosen["exact_duplicate"]).items(), *tokens["set_aside"].items()):
+        for reason, count in (
+            *nonzero(exact_duplicate=chosen["exact_duplicate"]).items(),
+            *tokens["set_aside"].items(),
+        ):
             set_aside[reason] = set_aside.get(reason, 0) + count
         accounts[source.name] = {
             "kind": source.kind,

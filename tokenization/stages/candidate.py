@@ -52,7 +52,8 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
 
 def valid(workspace: Workspace, value: dict[str, Any]) -> bool:
     """Whether the folder that the summary speaks of is still there."""
-    return (versions_folder(workspace.out) / value["fingerprint"] / "manifest.json").is_file()
+    build: Path = versions_folder(workspace.out) / value["fingerprint"]
+    return (build / "manifest.json").is_file()
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
@@ -181,11 +182,14 @@ def shard_job(
         last=last,
         names=tuple(source.name for source in recipe.sources),
         objects=tuple(
-            tuple(store.path("tokens", key) for key in workspace.result("tokens", source.name).value["objects"])
+            tuple(
+                store.path("tokens", key) for key in workspace.result("tokens", source.name).value["objects"]
+            )
             for source in recipe.sources
         ),
         indices=tuple(
-            store.path("index", workspace.result("documents", source.name).key) / INDEX for source in recipe.sources
+            store.path("index", workspace.result("documents", source.name).key) / INDEX
+            for source in recipe.sources
         ),
         window=window,
         pad_token_id=opened(workspace).pad_token_id,

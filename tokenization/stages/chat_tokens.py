@@ -4,7 +4,7 @@ A chunk's object is made in two steps. The first renders every session whole, wh
 chunks with sessions longer than the window, applies the recipe's overlong policy to those and keeps the rest as it is.
 So another window length renders the few overlong sessions again and nothing else.
 
-Every sequence is proved (see build.proof) before it is kept: a session that cannot be proved is set aside as `unproven`.
+Every sequence is proved (see build.proof) before it is kept: one that cannot be proved is set aside as `unproven`.
 Price: see benchmarks; beside encoding about 10 µs a session to render and 30 µs to prove.
 """
 
@@ -23,7 +23,8 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tokenization.build.proving import prover_for
+from tokenization.build.proof import Prover
+from tokenization.build.proving import demands_of, prove_table, served_template, whole_rows
 from tokenization.chat.rendering import ChatOptions, Rendered, Renderer, SetAside
 from tokenization.chat.report import check_stop, report_on
 from tokenization.chat.roles import Role
@@ -83,7 +84,13 @@ def options_of(chat: ChatSpec) -> ChatOptions:
         reasoning=chat.reasoning,
         template_kwargs=chat.template_kwargs,
         roles={
-            name: Role(**{field.name: getattr(role, field.name) for field in fields(Role) if hasattr(role, field.name)})
+            name: Role(
+                **{
+                    field.name: getattr(role, field.name)
+                    for field in fields(Role)
+                    if hasattr(role, field.name)
+                }
+            )
             for name, role in chat.roles.items()
         },
     )
@@ -100,7 +107,9 @@ def template_of(workspace: Workspace) -> ChatTemplate:
 
 
 def load_template(chat: ChatSpec, tokenizer: Path, folder: Path) -> ChatTemplate:
-    return ChatTemplate.load(chat.template, open_tokenizer(tokenizer), roles=options_of(chat).roles, folder=folder)
+    return ChatTemplate.load(
+        chat.template, open_tokenizer(tokenizer), roles=options_of(chat).roles, folder=folder
+    )
 
 
 def check_template_file(workspace: Workspace) -> None:
@@ -124,6 +133,22 @@ def renderer_of(tokenizer: Path, chat_json: str, folder: Path) -> Renderer:
     return renderer
 
 
+@lru_cache(maxsize=4)
+def prover_of(tokenizer: Path, chat_json: str, folder: Path) -> Prover:
+    """One prover a process for these settings; it shares nothing with the renderer but the template's text."""
+    chat = ChatSpec.model_validate_json(chat_json)
+    opened_tokenizer = open_tokenizer(tokenizer)
+    template = load_template(chat, tokenizer, folder)
+    return Prover(
+        served_template(chat, template.source, template.named_tokens, builtin=template.builtin),
+        opened_tokenizer,
+        demands_of(chat),
+        num_ids=opened_tokenizer.largest_id + 1,
+        prefix_scope=opened_tokenizer.prefix_scope,
+        encode=lambda text, goes_on: opened_tokenizer.encode_batch([text], [goes_on])[0].tolist(),
+    )
+
+
 # -- jobs ---------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +159,9 @@ def depends(workspace: Workspace) -> list[Any]:
 
 def job(workspace: Workspace, chunk: str, rows: NDArray[np.int32], key: str) -> RenderJob:
     recipe = workspace.recipe
-    return RenderJob(workspace.store, key, chunk, rows, tokenizer_path(workspace), recipe.chat, recipe.directory)
+    return RenderJob(
+        workspace.store, key, chunk, rows, tokenizer_path(workspace), recipe.chat, recipe.directory
+    )
 
 
 def encode_chunk(job: RenderJob) -> int:
@@ -202,12 +229,24 @@ class Chunk:
 
     @classmethod
     def of(
-        cls, renderer: Renderer, job: RenderJob, sessions: pa.Table, rendered: Rendered, rows: NDArray[np.int32]
+        cls,
+        renderer: Renderer,
+        job: RenderJob,
+        sessions: pa.Table,
+        rendered: Rendered,
+        rows: NDArray[np.int32],
     ) -> Chunk:
         """What rendering gave, proved; sessions that cannot be proved are set aside."""
         table = sequence_table(sessions, rendered, rows)
-        prover = prover_for(job.chat, renderer.template, open_tokenizer(job.tokenizer), job.tokenizer)
-        unproven = prover.unproven(sessions, rendered)
+        prover = prover_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
+        lossy_before = prover.lossy
+        rows_of = whole_rows(table, sessions.take(pa.array(rendered.session)))
+        problems = prove_table(prover, rows_of, rendered.sequences)
+        unproven = {
+            int(row): problem
+            for row, problem in zip(rendered.session, problems, strict=True)
+            if problem is not None
+        }
         aside = [*rendered.set_aside, *(SetAside(row, "unproven", why) for row, why in unproven.items())]
         aside.sort(key=lambda entry: entry.row)
         columns = {
@@ -217,7 +256,7 @@ class Chunk:
         }
         counts = {
             "stop_ids": sorted(rendered.stop_ids),
-            "lossy": prover.lossy,
+            "lossy": prover.lossy - lossy_before,
             "mismatches": list(renderer.mismatches[:5]),
         }
         ids, mask = rendered.sequences.input_ids, rendered.sequences.loss_mask
@@ -302,7 +341,7 @@ def sequence_table(sessions: pa.Table, rendered: Rendered, rows: NDArray[np.int3
     spans = pa.StructArray.from_arrays(
         [
             pa.array(values.astype(np.int32))
-            for values in (rendered.span_start, rendered.span_stop, rendered.span_message)
+            for values in (rendered.span_start, rendered.span_stop, span_messages(rendered))
         ],
         fields=list(SPAN),
     )
@@ -323,11 +362,20 @@ def sequence_table(sessions: pa.Table, rendered: Rendered, rows: NDArray[np.int3
 def rendered_messages(sessions: pa.Table, rendered: Rendered) -> list[str | None]:
     """The messages of each sequence where a policy left some out, else None."""
     made: list[str | None] = [None] * len(rendered.session)
-    for sequence, kept in getattr(rendered, 'kept', {}).items():
+    for sequence, kept in rendered.kept.items():
         messages = orjson.loads(sessions.column("messages")[int(rendered.session[sequence])].as_py())
-        if kept != list(range(len(messages))):
-            made[sequence] = orjson.dumps([messages[place] for place in kept]).decode()
+        made[sequence] = orjson.dumps([messages[place] for place in kept]).decode()
     return made
+
+
+def span_messages(rendered: Rendered) -> NDArray[np.int32]:
+    """Each span's message, counted in the messages that its sequence holds."""
+    message = np.array(rendered.span_message, np.int32)
+    for sequence, kept in rendered.kept.items():
+        own = slice(int(rendered.span_offsets[sequence]), int(rendered.span_offsets[sequence + 1]))
+        place = {original: number for number, original in enumerate(kept)}
+        message[own] = [place[int(original)] for original in message[own]]
+    return message
 
 
 # -- what the whole recipe's chats come to ------------------------------------------------------------------

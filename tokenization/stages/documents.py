@@ -30,6 +30,7 @@ from tokenization.ingest.corpus import DocumentBatch, TextOptions, read_document
 from tokenization.ingest.places import ChunkCounts, absolute_places, line_offsets
 from tokenization.ingest.sessions import ChatOptions, SessionBatch, read_sessions
 from tokenization.ingest.set_aside import SET_ASIDE_SCHEMA
+from tokenization.ingest.text_fields import check_text_fields
 from tokenization.recipe.model import SourceSpec
 from tokenization.stages.tables import TableWriter, open_table, write_table
 from tokenization.stages.workspace import Workspace
@@ -75,7 +76,8 @@ def options_of(workspace: Workspace, source: SourceSpec) -> tuple[TextOptions | 
         role_names=source.role_names,
         roles=frozenset(workspace.recipe.chat.role_names),
         id_field=source.fields.get("id"),
-        trained_roles=frozenset({"assistant"}) | frozenset(name for name, role in roles.items() if role.trained),
+        trained_roles=frozenset({"assistant"})
+        | frozenset(name for name, role in roles.items() if role.trained),
     )
 
 
@@ -92,7 +94,10 @@ def parts(workspace: Workspace, name: str) -> list[Any]:
     source = workspace.source(name)
     files, digests = workspace.inputs(name)
     return [
-        [[file.relative, file.format, file.compression, digest] for file, digest in zip(files, digests, strict=True)],
+        [
+            [file.relative, file.format, file.compression, digest]
+            for file, digest in zip(files, digests, strict=True)
+        ],
         [described(options) for options in options_of(workspace, source)],
         described(cleaning_of(workspace)),
         source.limit,
@@ -114,11 +119,19 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     source = workspace.source(name)
     files, digests = workspace.inputs(name)
     text, chat = options_of(workspace, source)
+    if text is not None:
+        check_text_fields(files, text, source=name)
     cleaning = cleaning_of(workspace)
     jobs = [
         ReadJob(
             workspace.store,
-            key_of("rows", CODE, [describe(p) for p in chunk.pieces], described(text or chat), described(cleaning)),
+            key_of(
+                "rows",
+                CODE,
+                [describe(p) for p in chunk.pieces],
+                described(text or chat),
+                described(cleaning),
+            ),
             chunk,
             text,
             chat,
@@ -185,7 +198,9 @@ def read_chunk(job: ReadJob) -> int:
     return os.getpid()
 
 
-def write_rows(folder: Path, batches: Iterable[DocumentBatch | SessionBatch], *, pieces: int) -> dict[str, Any]:
+def write_rows(
+    folder: Path, batches: Iterable[DocumentBatch | SessionBatch], *, pieces: int
+) -> dict[str, Any]:
     """Write a chunk's batches as they come, holding one at a time; the chunk's counts."""
     lines = np.zeros(pieces, np.int64)
     counts: Counter[str] = Counter()
@@ -209,7 +224,9 @@ def refuse_unreadable(source: SourceSpec, metas: list[dict[str, Any]]) -> None:
     for meta in metas:
         reasons.update(meta["set_aside"])
     if not sum(meta["kept"] for meta in metas):
-        found = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "the files are empty"
+        found = (
+            ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "the files are empty"
+        )
         raise RecipeError(
             f"source {source.name!r}: no {'document' if source.kind == 'text' else 'session'} could be read from "
             f"{source.path}: {found}; look at the file, or set the source's format and fields"
@@ -268,10 +285,14 @@ def item_ids(table: pa.Table) -> pa.Array:
         .otherwise(pl.col("file"))
     )
     frame = frame.with_columns(fallback=fallback)
-    own = pl.col("own_id").is_not_null() & pl.col("own_id").is_unique() & ~pl.col("own_id").is_in(
-        frame["fallback"].implode()
+    own = (
+        pl.col("own_id").is_not_null()
+        & pl.col("own_id").is_unique()
+        & ~pl.col("own_id").is_in(frame["fallback"].implode())
     )
-    return frame.select(pl.when(own).then(pl.col("own_id")).otherwise(pl.col("fallback"))).to_series().to_arrow()
+    return (
+        frame.select(pl.when(own).then(pl.col("own_id")).otherwise(pl.col("fallback"))).to_series().to_arrow()
+    )
 
 
 def load_index(workspace: Workspace, name: str) -> pa.Table:

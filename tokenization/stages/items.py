@@ -65,11 +65,15 @@ def source_items(workspace: Workspace, name: str) -> Any:
         cut = part.column("cut")
         uncut = pc.less(cut, 0)
         names = pc.if_else(
-            uncut, rows.column("item"), pc.binary_join_element_wise(rows.column("item"), pc.cast(cut, pa.string()), "#")
+            uncut,
+            rows.column("item"),
+            pc.binary_join_element_wise(rows.column("item"), pc.cast(cut, pa.string()), "#"),
         )
         count = len(part)
         columns = {
-            "split": pa.array(np.where(held_out[item.to_numpy()], "validation", "train").astype(object), pa.string()),
+            "split": pa.array(
+                np.where(held_out[item.to_numpy()], "validation", "train").astype(object), pa.string()
+            ),
             "source": pa.array([name] * count, pa.string()),
             "item": names,
             "kind": pa.array(["pretrain" if result["kind"] == "text" else "sft"] * count, pa.string()),
@@ -89,7 +93,10 @@ def session_columns(workspace: Workspace, name: str, chunk: int, key: str, count
     if workspace.source(name).kind == "text":
         return {
             "actions": pa.array([[]] * count, pa.list_(pa.string())),
-            **{column: pa.nulls(count, ITEM_SCHEMA.field(column).type) for column in ("messages", "tools", "spans")},
+            **{
+                column: pa.nulls(count, ITEM_SCHEMA.field(column).type)
+                for column in ("messages", "tools", "spans")
+            },
         }
     stored = open_table(workspace.store.path("tokens", key) / "sequences.arrow")
     chunk_key = workspace.result("documents", name).value["chunks"][chunk]

@@ -122,7 +122,9 @@ def in_validation(hashes: Hashes, fraction: float, seed: int) -> NDArray[np.bool
     """Which items the seeded hash sends to validation, bool [num_items]; about `fraction` of them."""
     if fraction <= 0:
         return np.zeros(len(hashes), bool)
-    mixed = hashes[:, 0] ^ (hashes[:, 1] * np.uint64(0x9E3779B97F4A7C15)) ^ splitmix(np.array([seed], np.uint64))
+    mixed = (
+        hashes[:, 0] ^ (hashes[:, 1] * np.uint64(0x9E3779B97F4A7C15)) ^ splitmix(np.array([seed], np.uint64))
+    )
     return splitmix(mixed) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
 
 

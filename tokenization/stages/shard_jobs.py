@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from tokenization.shards import batch_of, write_shard
 from tokenization.stages.tables import mapped, open_table
-from tokenization.stages.windows import KINDS, PRETRAIN, Rows
+from tokenization.stages.windows import KINDS, Rows
+from tokenization.windows.mixture import PRETRAIN
 from tokenization.windows.plan import ranges
 
 BATCH_TOKENS = 2 << 20  # 8 MB of ids a batch: stays in cache-sized pieces, bounds memory

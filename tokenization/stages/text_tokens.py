@@ -55,7 +55,7 @@ def encode_chunk(job: EncodeJob) -> int:
             for batch in batches(texts):
                 ids, offsets = tokenizer.encode_batch(batch)
                 closed, closed_lengths = close_documents(ids, offsets, tokenizer.document_end_token_id, dtype)
-                sink.write(memoryview(closed).cast("B"))
+                closed.tofile(sink)
                 lengths.append(closed_lengths)
         length = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
         table = pa.table(

@@ -89,7 +89,10 @@ def sample_texts(workspace: Workspace) -> Iterator[str]:
     each = max(1, SAMPLE_DOCUMENTS // len(workspace.recipe.sources))
     for source in workspace.recipe.sources:
         texts = (
-            text for table in row_tables(workspace, source.name) for batch in table.to_batches(64) for text in texts_of(batch)
+            text
+            for table in row_tables(workspace, source.name)
+            for batch in table.to_batches(64)
+            for text in texts_of(batch)
         )
         yield from (text[:4000] for text in islice(texts, each))
 

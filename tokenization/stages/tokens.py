@@ -37,7 +37,12 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     tokenizer = workspace.find("tokenizer")
     if documents is None or selection is None or tokenizer is None:
         return None
-    common = [documents.fingerprint, selection.value["kept"][name], tokenizer.fingerprint, tokenizer.value["engine"]]
+    common = [
+        documents.fingerprint,
+        selection.value["kept"][name],
+        tokenizer.fingerprint,
+        tokenizer.value["engine"],
+    ]
     if workspace.source(name).kind == "text":
         return common
     return [*common, chat_tokens.description(workspace), workspace.recipe.window, workspace.recipe.sft.layout]
@@ -49,7 +54,12 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     chunks = workspace.result("documents", name).value["chunks"]
     kept = kept_rows(workspace, name, len(chunks))
     jobs = [
-        module.job(workspace, chunk, rows, key_of("tokens", CODE, chunk, rows.tobytes().hex(), *module.depends(workspace)))
+        module.job(
+            workspace,
+            chunk,
+            rows,
+            key_of("tokens", CODE, chunk, rows.tobytes().hex(), *module.depends(workspace)),
+        )
         for chunk, rows in zip(chunks, kept, strict=True)
         if len(rows)
     ]
@@ -73,7 +83,16 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         "set_aside": dict(reasons),
         **{
             field: sum(meta.get(field, 0) for meta in metas)
-            for field in ("sequences", "tokens", "target_tokens", "separators", "sessions", "proven", "lossy", "cuts")
+            for field in (
+                "sequences",
+                "tokens",
+                "target_tokens",
+                "separators",
+                "sessions",
+                "proven",
+                "lossy",
+                "cuts",
+            )
         },
         **(chat_tokens.summary(workspace, metas) if source.kind == "chat" else {}),
     }
@@ -90,8 +109,8 @@ def kept_rows(workspace: Workspace, name: str, chunks: int) -> list[NDArray[np.i
 
 
 def load_sequences(workspace: Workspace, name: str) -> pa.Table:
-    """One row a sequence of the source, in order: object (its number), begin (in `ids.bin`), length, targets, item (row of
-    the index), cut (-1 where the session was not cut)."""
+    """One row a sequence of the source, in order: object (its number), begin (in `ids.bin`), length, targets,
+    item (row of the index), cut (-1 where the session was not cut)."""
     result = workspace.result("tokens", name)
     index = load_index(workspace, name)
     chunk_of, row_of = index.column("chunk").to_numpy(), index.column("row").to_numpy()

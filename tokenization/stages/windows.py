@@ -84,18 +84,19 @@ def gather_sequences(workspace: Workspace, kind: str) -> dict[str, Sequences]:
         for split, rows in (("train", ~held_out), ("validation", held_out)):
             for name, column in values.items():
                 columns[split].setdefault(name, []).append(column[rows])
+    return {split: joined(lists) for split, lists in columns.items()}
+
+
+def joined(lists: dict[str, list[NDArray[Any]]]) -> Sequences:
+    """The sources' columns end to end; no rows where there is no such source."""
     wide = ("length", "targets", "begin", "item")
-    return {
-        split: Sequences(
-            **{
-                name: (np.concatenate(lists[name]) if lists else np.zeros(0)).astype(
-                    np.int64 if name in wide else np.int32
-                )
-                for name in Sequences.__dataclass_fields__
-            }
+    columns: dict[str, Any] = {
+        name: (np.concatenate(lists[name]) if lists else np.zeros(0)).astype(
+            np.int64 if name in wide else np.int32
         )
-        for split, lists in columns.items()
+        for name in Sequences.__dataclass_fields__
     }
+    return Sequences(**columns)
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
@@ -203,7 +204,9 @@ class Rows:
     kind: NDArray[np.int8]  # int8 [num_rows]  SFT or PRETRAIN
     offsets: NDArray[np.int64]  # int64 [num_rows + 1]
     width: NDArray[np.int64]  # int64 [num_rows]  tokens of the row, padding included
-    segments: dict[str, NDArray[Any]]  # source, object, begin, start, length, item, cut, whole; [num_segments]
+    segments: dict[
+        str, NDArray[Any]
+    ]  # source, object, begin, start, length, item, cut, whole; [num_segments]
 
     @classmethod
     def assemble(
@@ -243,7 +246,9 @@ class Rows:
         return cls(kinds, offsets, width, columns)
 
     def save(self, folder: Path, split: str) -> None:
-        rows = pa.table({"kind": self.kind, "begin": self.offsets[:-1], "end": self.offsets[1:], "width": self.width})
+        rows = pa.table(
+            {"kind": self.kind, "begin": self.offsets[:-1], "end": self.offsets[1:], "width": self.width}
+        )
         write_table(rows, folder / f"{split}.rows.arrow")
         write_table(pa.table(self.segments), folder / f"{split}.segments.arrow")
 

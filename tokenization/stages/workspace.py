@@ -110,7 +110,7 @@ class Workspace:
 
     def key(self, stage: str, name: str = "") -> str | None:
         """The name of the stage's result, or None where a stage before it has not run."""
-        module: Stage = import_module(STAGES[stage])  # type: ignore[assignment]
+        module: Stage = import_module(STAGES[stage])
         parts = module.parts(self, name)
         return None if parts is None else key_of(stage, module.CODE, parts)
 
@@ -123,7 +123,7 @@ class Workspace:
         value = None if key is None else self.store.load_result(stage, key)
         if key is None or value is None:
             return None
-        valid: Callable[[Workspace, dict[str, Any]], bool] | None = getattr(import_module(STAGES[stage]), "valid", None)
+        valid = getattr(import_module(STAGES[stage]), "valid", None)
         if valid is not None and not valid(self, value):
             return None
         return self._remember(StageResult(stage, name, key, value, reused=True))
@@ -148,7 +148,7 @@ class Workspace:
         if key is None:
             self.result(stage, name)  # raises with the stage that is missing
             raise AssertionError("unreachable")
-        module: Stage = import_module(STAGES[stage])  # type: ignore[assignment]
+        module: Stage = import_module(STAGES[stage])
         self.say(f"{stage} {name}".strip())
         began = time.perf_counter()
         value = module.run(self, name, key)

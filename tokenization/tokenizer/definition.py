@@ -29,8 +29,9 @@ PrefixScope = Literal["never", "first", "always"]
 _HTML = re.compile(
     r"</?(?:table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|s|sub|sup|code|p|a|br)>"
 )
-_BRACKETED = re.compile(r"[<\[{(|【＜][^\s].*[>\])}|】＞]", re.DOTALL)
-_UNREACHABLE = "\ufffe"  # a noncharacter: no text becomes a vocabulary entry that starts with it
+_BRACKETED = re.compile(r"[<\[{|【＜][^\s].*[>\]}|】＞]", re.DOTALL)
+# Before a hidden marker's name. No lookup finds it: spaces reach a model as other letters, or split it.
+_UNREACHABLE = " \ufffe"
 
 
 @dataclass(frozen=True)

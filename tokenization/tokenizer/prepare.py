@@ -144,7 +144,8 @@ def _checked(raw: RawTokenizer, path: str | None) -> Definition:
         if taken != index:
             raise RecipeError(
                 f"tokenizer.path {path}: added token {token!r} has id {index} in the file, and the "
-                f"tokenizers library makes it {taken}; ids of added tokens must follow the vocabulary without a gap"
+                f"tokenizers library makes it {taken}; ids of added tokens must follow the vocabulary "
+                "without a gap"
             )
     return definition
 

@@ -1,4 +1,4 @@
-"""What the chat tests share: a tokenizer over a tokenizer.json, tables of sessions, small readers of results."""
+"""What the chat tests share: a tokenizer, tables of sessions, small readers of results."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from tokenization.ingest.places import absolute_places, chunk_counts, line_offse
 from tokenization.ingest.sessions import SESSION_SCHEMA, ChatOptions, read_sessions
 from tokenization.ingest.set_aside import SET_ASIDE_SCHEMA
 
-
 ANY_TEXT, CLEAN, ANY_CHAT = TextOptions(), CleaningOptions(), ChatOptions()
 
 

@@ -117,6 +117,20 @@ def test_chunks_of_any_size_give_the_same_documents_and_places(
         assert row.get("row", rows[row["place"] - 1]) == rows[row["place"] - 1], "the place leads to the row"
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_a_cut_at_each_byte_of_a_file_loses_no_line(tmp_path: Path, newline: bytes) -> None:
+    data = lines({"text": "a"}, b"", {"text": "bb"}, {"text": "红"}, {"text": "d"}).replace(b"\n", newline)
+    path = write(tmp_path / "rows.jsonl", data)
+    for chunk_bytes in range(1, len(data) + 2):
+        read = read_text(path, chunk_bytes=chunk_bytes, group_bytes=0)
+        assert [(row["place"], row["text"]) for row in read.rows] == [
+            (1, "a"),
+            (3, "bb"),
+            (4, "红"),
+            (5, "d"),
+        ]
+
+
 @pytest.mark.parametrize("name", ["rows.parquet", "file.arrow", "stream.arrow"])
 def test_tables_cut_into_chunks_keep_their_rows_and_places(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path / name)

@@ -10,6 +10,7 @@ import pytest
 from ingest_sources import lines, list_files, read_text, write
 
 from tokenization.errors import RecipeError
+from tokenization.ingest.digests import InputDigests
 from tokenization.ingest.files import resolve_files
 
 FILES = {
@@ -70,6 +71,12 @@ def test_a_name_with_wildcard_characters_is_a_file_where_it_exists(tmp_path: Pat
     assert [file.relative for file in list_files(tmp_path / "a[1].md")] == ["a[1].md"]
 
 
+def test_a_name_that_is_not_utf8_is_read_all_the_same(tmp_path: Path) -> None:
+    write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.md")), "words")
+    assert [row["file"] for row in read_text(tmp_path).rows] == ["caf\\xe9.md"]
+    assert InputDigests(tmp_path / "memory.db").digest(list_files(tmp_path)[0])
+
+
 def test_a_loop_of_links_is_walked_once(tree: Path) -> None:
     (tree / "docs/sub/loop").symlink_to(tree / "docs", target_is_directory=True)
     assert len(list_files(tree / "docs")) == 4
@@ -98,6 +105,9 @@ def test_no_match_says_where_the_search_ended(tree: Path, path: str, message: st
         ("x.jsonl", b'[{"text": 1},\n {"text": 2}]', "json", None),
         ("x.jsonl", b'{\n "text": 1\n}', "json", None),
         ("x.jsonl", b"{broken\n{}", "jsonl", None),
+        ("x.jsonl", b"[broken]\n{}", "jsonl", None),
+        ("x.jsonl", b"[\n{}\n]", "json", None),
+        ("x.jsonl", b"[{},\n{}\n]", "json", None),
         ("x.json", b'{"text": 1}\n{"text": 2}', "jsonl", None),
         ("x.json", b'{"text": 1}', "jsonl", None),
         ("x.json", b'{\n"text": 1}', "json", None),

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ingest_sources import ANY_CHAT, lines, read_chat, write
 
@@ -22,6 +22,22 @@ from tokenization.ingest.sessions import BUILT_IN_ROLES, ChatOptions
 QUESTION = {"role": "user", "content": "Why?"}
 ANSWER = {"role": "assistant", "content": "Because."}
 PLAIN = [QUESTION, ANSWER]
+_ROW_KEYS = ("messages", "conversations", "instruction", "input", "output", "history", "prompt", "completion")
+_MESSAGE_KEYS = (
+    "role",
+    "from",
+    "content",
+    "value",
+    "loss",
+    "weight",
+    "reasoning_content",
+    "tool_calls",
+    "id",
+)
+KEYS = (*_ROW_KEYS, *_MESSAGE_KEYS, "system", "tools", "function", "name", "arguments", "type", "text")
+DEEP: dict[str, Any] = {"name": "f", "arguments": {}}
+for _ in range(300):
+    DEEP["arguments"] = {"deeper": DEEP["arguments"]}
 ARGUMENTS = '{"z": 1, "a": "北京"}'
 NAMED = f'{{"name": "look", "arguments": {ARGUMENTS}}}'
 TYPED = [{"type": "text", "text": "Wh"}, {"type": "text", "value": "y?"}]
@@ -224,6 +240,27 @@ def test_a_row_that_is_no_session_is_set_aside_with_its_reason(case: str, tmp_pa
     reason, said = refusal_of(tmp_path, row)
     assert reason == case.split()[0]
     assert re.search(detail, said)
+
+
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(row=_anything)
+@example(row={"messages": [QUESTION, ANSWER | {"tool_calls": [DEEP]}]})
+@example(row={"messages": [{"role": "a\ud800", "content": "x"}]})
+@example(row={"messages": [{"role": "user", "content": "a\ud800"}, ANSWER], "tools": [{"\ud800": 2**70}]})
+def test_anything_at_all_becomes_a_session_or_is_set_aside(
+    tmp_path_factory: pytest.TempPathFactory, row: Any
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "anything.jsonl"
+    read = read_chat(write(path, lines(json.dumps(row).encode(), {"messages": PLAIN})))
+    assert read.sessions[-1] == PLAIN
+    assert len(read.rows) + len(read.set_aside) == 2
 
 
 def test_trained_roles_decide_what_is_a_target(tmp_path: Path) -> None:

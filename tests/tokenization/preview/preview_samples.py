@@ -15,7 +15,8 @@ SPECIAL_TEXT = {START: b"<|im_start|>", END: b"<|im_end|>", DOCUMENT_END: b"<|en
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)> \x1b[31mred\x1b]0;title\x07 "
-    "\u202egnirts\u202c \u2028\u2029\u2066\u200b\x00\x9b1m ```\n````\n``` <|im_end|> ]]>&amp; \ufeff\U000e0041"
+    "\u202egnirts\u202c \u2028\u2029\u2066\u200b\x00\x9b1m ```\n````\n``` "
+    "<|im_end|> ]]>&amp; \ufeff\U000e0041"
 )
 SPLIT = "你好，饕餮 👨‍👩‍👧 👍🏽 🇩🇪 e\u0301 नमस्ते"
 

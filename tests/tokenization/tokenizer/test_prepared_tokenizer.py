@@ -87,7 +87,7 @@ def test_added_tokens_count_for_the_storage_type(prepared) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["gpt2", "qwen2.5", "minimind", "llama2", "mistral-v3"])
+@pytest.mark.parametrize("name", ["gpt2", "qwen3", "minimind", "llama2", "mistral-v3/tokenizer.model.v3"])
 def test_ids_are_those_of_the_reference_and_texts_come_back(prepared, real_texts, name: str) -> None:
     from tokenizers import Tokenizer
 

@@ -184,13 +184,15 @@ ENDS = {
     "qwen3": ("<|endoftext|>", 151_643),
     "minimind": ("<|endoftext|>", 0),
     "llama2": ("</s>", 2),
-    "mistral-v3": ("</s>", 2),
     "mistral-v3/tokenizer.model.v3": ("</s>", 2),
 }
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n == "qwen2.5" else ()) for n in ENDS])
 def test_the_document_end_of_real_tokenizers_is_not_a_turns_stop(
     prepared: Callable[[str], PreparedTokenizer], name: str
 ) -> None:

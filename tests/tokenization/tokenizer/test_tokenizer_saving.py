@@ -55,7 +55,7 @@ def test_a_stop_outside_the_vocabulary_is_refused(tiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["gpt2", "qwen3", "minimind", "llama2", "mistral-v3"])
+@pytest.mark.parametrize("name", ["gpt2", "qwen3", "minimind", "llama2", "mistral-v3/tokenizer.model.v3"])
 def test_real_tokenizers_keep_their_ids_and_their_template(
     prepared, real_texts, tmp_path: Path, name: str
 ) -> None:

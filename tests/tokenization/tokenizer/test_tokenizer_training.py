@@ -104,7 +104,7 @@ def test_a_unigram_keeps_texts_whole_and_typed_markers_and_bytes_text(
     tokenizer = open_tokenizer(tmp_path)
     assert (facts.kind, facts.document_end_token_id, tokenizer.prefix_scope) == ("unigram", 0, "never")
     assert tokenizer.engine_note or tokenizer.engine == "fastokens"
-    given = [*texts[:5], *ODD_TEXTS, "<0x0A> <|narrator|></think>"]
+    given = [*texts[:5], *ODD_TEXTS, "<0x0A> <|narrator|></think>", " \ufffe<|narrator|>"]
     ids, offsets = tokenizer.encode_batch(given)
     for place, text in enumerate(given):
         row = ids[offsets[place] : offsets[place + 1]].tolist()

@@ -13,14 +13,14 @@ from tokenization.preview.terminal import terminal_preview, terminal_window
 OURS = re.compile(r"\x1b\[(?:0|1|2|4|30;48;5;157)m")
 
 GOLDEN = """\
-made · item-1  17 of 56 tokens trained (30%)
+made · item-1  17 of 49 tokens trained (35%)
 a title
 note: 1 earliest turn dropped
-── user · 0/23 trained ─────────────────────────────────────────────────
+── user · 0/20 trained ─────────────────────────────────────────────────
   <|im_start|>user⏎
   one⏎
   two? 你<|im_end|>⏎
-── assistant · 17/33 trained ───────────────────────────────────────────
+── assistant · 17/29 trained ───────────────────────────────────────────
   <|im_start|>assistant⏎
 + first⏎
 + second 你<|im_end|>

@@ -31,7 +31,7 @@ def test_a_character_split_over_tokens_is_shown_whole(piece: int) -> None:
 
 
 def test_an_emoji_of_several_characters_and_a_letter_with_its_accent_stay_together() -> None:
-    tokens = [(part, False) for part in ["👨".encode(), "\u200d".encode(), "👩".encode(), "e".encode()]]
+    tokens = [(part, False) for part in ["👨".encode(), "\u200d".encode(), "👩".encode(), b"e"]]
     tokens += [
         ("\u0301".encode(), False),
         ("🇩".encode(), False),

@@ -1,0 +1,261 @@
+"""Ways to break a build that exactly one check may notice.
+
+Each function takes a copy of a whole build, breaks one law, and seals everything else again: the hashes of shards,
+the counts of manifest and ledger, whatever another check would trip over. A check that fails alone was needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokenization import shards
+from tokenization.hashing import file_digest
+from tokenization.stages.items import ITEM_SCHEMA
+from tokenization.store import write_json
+
+Row = dict[str, Any]
+
+
+def manifest_of(build: Path) -> dict[str, Any]:
+    return dict(orjson.loads((build / "manifest.json").read_bytes()))
+
+
+def save_manifest(build: Path, manifest: dict[str, Any]) -> None:
+    write_json(build / "manifest.json", manifest, indent=True)
+
+
+def rows_of(build: Path, split: str = "train") -> list[Row]:
+    """The split's rows as Python values."""
+    return [row for batch in shards.read_split(build / "dataset" / split) for row in batch.to_pylist()]
+
+
+def save_rows(build: Path, rows: list[Row], split: str = "train") -> None:
+    """Write the rows as the split's one shard and seal it."""
+    manifest = manifest_of(build)
+    (shard,) = manifest["splits"][split]["shards"]
+    window = manifest["window"]
+    batch = pa.RecordBatch.from_pylist(rows, schema=shards.schema_of(window))
+    shards.write_shard(build / shard["path"], iter([batch]), window)
+    shard["sha256"] = file_digest(build / shard["path"])
+    told = manifest["splits"][split]
+    told["num_target_tokens"] = sum(sum(row["loss_mask"]) for row in rows)
+    save_manifest(build, manifest)
+
+
+def items_of(build: Path) -> list[Row]:
+    return list(pq.read_table(build / "items.parquet").to_pylist())
+
+
+def save_items(build: Path, items: list[Row]) -> None:
+    pq.write_table(pa.Table.from_pylist(items, schema=ITEM_SCHEMA), build / "items.parquet")
+
+
+def segments_of(row: Row) -> list[tuple[Row, slice]]:
+    """Each segment with its place in the row."""
+    found, begin = [], 0
+    for segment in row["segments"]:
+        found.append((segment, slice(begin, begin + segment["length"])))
+        begin += segment["length"]
+    return found
+
+
+def first_session(rows: list[Row]) -> tuple[Row, Row, slice]:
+    """A session of the split: its row, its segment, its place."""
+    for row in rows:
+        if row["kind"] == "sft":
+            segment, place = segments_of(row)[0]
+            return row, segment, place
+    raise AssertionError("the split has no session")
+
+
+def padded_rows(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["segments"][-1]["source"] == "" and row["seq_lens"][-1] > 1]
+
+
+# -- hashes ---------------------------------------------------------------------------------------------------
+
+
+def append_a_byte(build: Path) -> None:
+    """Behind the end of the Arrow stream, where no reader looks."""
+    path = build / manifest_of(build)["splits"]["train"]["shards"][0]["path"]
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def name_another_hash(build: Path) -> None:
+    manifest = manifest_of(build)
+    manifest["splits"]["validation"]["shards"][0]["sha256"] = "0" * 64
+    save_manifest(build, manifest)
+
+
+# -- windows_full ---------------------------------------------------------------------------------------------
+
+
+def lend_a_token(build: Path) -> None:
+    """One row claims a padding token more, another one less: every total stays as it was."""
+    rows = rows_of(build)
+    shorter, longer = padded_rows(rows)[:2]
+    for row, change in ((shorter, -1), (longer, 1)):
+        row["seq_lens"][-1] += change
+        row["segments"][-1]["length"] += change
+    save_rows(build, rows)
+
+
+def put_padding_first(build: Path) -> None:
+    rows = rows_of(build)
+    row = padded_rows(rows)[0]
+    padding = row["seq_lens"][-1]
+    for column, count in (("input_ids", padding), ("loss_mask", padding), ("seq_lens", 1), ("segments", 1)):
+        row[column] = row[column][-count:] + row[column][:-count]
+    save_rows(build, rows)
+
+
+def count_a_window_more(build: Path) -> None:
+    manifest = manifest_of(build)
+    manifest["splits"]["train"]["num_windows"] += 1
+    save_manifest(build, manifest)
+
+
+# -- masks_proved ---------------------------------------------------------------------------------------------
+
+
+def train_on_a_prompt(build: Path) -> None:
+    """One token of a question is trained, one of its answer is not: the number of targets stays."""
+    rows = rows_of(build)
+    row, _, place = first_session(rows)
+    mask = row["loss_mask"][place]
+    prompt, answer = mask.index(False, 1), mask.index(True)
+    row["loss_mask"][place.start + prompt] = True
+    row["loss_mask"][place.start + answer] = False
+    save_rows(build, rows)
+
+
+def move_the_spans_too(build: Path) -> None:
+    """The header before an answer is trained, and items.parquet says that it should be."""
+    rows, items = rows_of(build), items_of(build)
+    row, segment, place = first_session(rows)
+    first = row["loss_mask"][place].index(True)
+    row["loss_mask"][place.start + first - 1] = True
+    item = next(each for each in items if each["item"] == segment["item"] and each["source"] == segment["source"])
+    item["spans"][0]["start"] -= 1
+    item["num_target_tokens"] += 1
+    save_rows(build, rows)
+    save_items(build, items)
+
+
+def forget_a_stop(build: Path) -> None:
+    """The token that ends an answer is not trained."""
+    rows = rows_of(build)
+    row, _, place = first_session(rows)
+    mask = row["loss_mask"]
+    last = max(token for token in range(place.start, place.stop) if mask[token])
+    mask[last] = False
+    save_rows(build, rows)
+
+
+def change_an_answer(build: Path) -> None:
+    """One trained token is another one than the answer's."""
+    rows = rows_of(build)
+    row, _, place = first_session(rows)
+    token = place.start + row["loss_mask"][place].index(True)
+    row["input_ids"][token] = row["input_ids"][token] + 1
+    save_rows(build, rows)
+
+
+def mask_some_text(build: Path) -> None:
+    rows = rows_of(build)
+    row = next(row for row in rows if row["kind"] == "pretrain")
+    row["loss_mask"][5] = False
+    save_rows(build, rows)
+
+
+def train_on_padding(build: Path) -> None:
+    rows = rows_of(build)
+    padded_rows(rows)[0]["loss_mask"][-1] = True
+    save_rows(build, rows)
+
+
+# -- targets_present ------------------------------------------------------------------------------------------
+
+
+def declare_nothing(build: Path) -> None:
+    """A session whose answers all say that they are not to be trained, and are not."""
+    rows, items = rows_of(build), items_of(build)
+    row, segment, place = first_session(rows)
+    row["loss_mask"][place] = [False] * segment["length"]
+    item = next(each for each in items if each["item"] == segment["item"] and each["source"] == segment["source"])
+    messages = orjson.loads(item["messages"])
+    for message in messages:
+        if message["role"] == "assistant":
+            message["train"] = False
+    item |= {"messages": orjson.dumps(messages).decode(), "spans": [], "num_target_tokens": 0}
+    save_rows(build, rows)
+    save_items(build, items)
+
+
+# -- ledger_closed --------------------------------------------------------------------------------------------
+
+
+def lose_a_session(build: Path) -> None:
+    """A source reads one row more than it keeps and sets aside."""
+    ledger = orjson.loads((build / "ledger.json").read_bytes())
+    next(entry for entry in ledger["entries"] if entry["stage"] == "ingest")["in"] += 1
+    write_json(build / "ledger.json", ledger, indent=True)
+
+
+def break_the_chain(build: Path) -> None:
+    """Two stages that each close, and do not meet."""
+    ledger = orjson.loads((build / "ledger.json").read_bytes())
+    entry = next(entry for entry in ledger["entries"] if entry["stage"] == "encode" and entry["unit"] == "tokens")
+    entry["in"] += 3
+    entry["out"] += 3
+    write_json(build / "ledger.json", ledger, indent=True)
+
+
+def lose_the_ledger(build: Path) -> None:
+    (build / "ledger.json").unlink()
+
+
+# -- share ----------------------------------------------------------------------------------------------------
+
+
+def ask_for_less(build: Path) -> None:
+    """The dataset was mixed for another share than the recipe asks for."""
+    manifest = manifest_of(build)
+    manifest["mixture"]["asked"] = manifest["recipe"]["mixture"]["pretrain_share"] = 0.11
+    save_manifest(build, manifest)
+
+
+def boast_of_the_share(build: Path) -> None:
+    manifest = manifest_of(build)
+    manifest["mixture"]["achieved"]["total_tokens"] = 0.15
+    save_manifest(build, manifest)
+
+
+def leave_the_range(build: Path) -> None:
+    """A share that was allowed when it was built, and is not by the recipe in the manifest."""
+    manifest = manifest_of(build)
+    manifest["recipe"]["mixture"]["pretrain_share"] = 0.05
+    save_manifest(build, manifest)
+
+
+CORRUPTIONS: dict[str, list[Callable[[Path], None]]] = {
+    "hashes": [append_a_byte, name_another_hash],
+    "windows_full": [lend_a_token, put_padding_first, count_a_window_more],
+    "masks_proved": [
+        train_on_a_prompt,
+        move_the_spans_too,
+        forget_a_stop,
+        change_an_answer,
+        mask_some_text,
+        train_on_padding,
+    ],
+    "targets_present": [declare_nothing],
+    "ledger_closed": [lose_a_session, break_the_chain, lose_the_ledger],
+    "share": [ask_for_less, boast_of_the_share, leave_the_range],
+}

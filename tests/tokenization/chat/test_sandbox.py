@@ -1,0 +1,89 @@
+"""Templates are untrusted code."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from chats import byte_tokenizer, renderer, table, texts, user
+
+from tokenization.chat.sandbox import ChatEnvironment, CompiledTemplate, TemplateFailure, split_marks
+from tokenization.chat.templates import ChatTemplate
+from tokenization.errors import RecipeError
+
+DATE = datetime.date(2024, 7, 26)
+
+
+def rendered(source: str, **variables: object) -> str:
+    return CompiledTemplate(source, ChatEnvironment(DATE)).render(variables).text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.append(1) }}",
+        "{{ cycler.__init__.__globals__ }}",
+        "{% set ns = namespace(_x=1) %}",
+        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ [0] * 1000000000 }}",
+        "{{ 10 ** 10000000 }}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set x = 'y' * 1000000 %}{% for i in range(1000) %}{{ x }}{% endfor %}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ raise_exception('on purpose') }}",
+        "{{ nothing + 'x' }}",
+        "{{ 1 / 0 }}",
+        "{% include 'etc/passwd' %}",
+    ],
+)
+def test_what_escapes_grows_or_fails_is_a_template_failure(source: str) -> None:
+    with pytest.raises(TemplateFailure):
+        assert "mro" not in rendered(source, messages=[])
+
+
+def test_the_environment_is_the_one_templates_are_written_for() -> None:
+    assert rendered("{{ {'b': '<北>', 'a': 1} | tojson }}") == '{"b": "<北>", "a": 1}'
+    assert rendered("{{ {'b': 1} | tojson(indent=2) }}") == '{\n  "b": 1\n}'
+    assert rendered("{{ strftime_now('%Y-%m-%d') }}") == "2024-07-26"
+    assert rendered("{% for i in range(9) %}{% if i > 2 %}{% break %}{% endif %}{{ i }}{% endfor %}") == "012"
+    assert rendered("a\n  {% if true %}\nb\n  {% endif %}\nc") == "a\nb\nc"
+
+
+def test_generation_marks_keep_their_place_through_macros_and_captured_blocks() -> None:
+    source = (
+        "pre{% macro f(x) %}{% generation %}{{ x }}{% endgeneration %}!{% endmacro %}"
+        "{% set kept %}[{{ f('one') }}]{% endset %}{{ kept }}{{ f('two') }}"
+    )
+    text = CompiledTemplate(source, ChatEnvironment(DATE)).render({})
+    assert text.text == "pre[one!]two!"
+    assert [text.text[a:b] for a, b in text.marks] == ["one", "two"]
+    assert split_marks("plain").marks == ()
+
+
+def test_a_bad_template_is_a_recipe_error_and_names_the_line() -> None:
+    with pytest.raises(RecipeError, match="line 2"):
+        renderer("{{ 1 }}\n{% if %}", byte_tokenizer()).render(table([user("u")]))
+    with pytest.raises(RecipeError, match="built-in ones are chatml"):
+        ChatTemplate.load("chatmle", byte_tokenizer())
+    with pytest.raises(RecipeError, match="no chat template"):
+        ChatTemplate.load("tokenizer", byte_tokenizer())
+
+
+def test_the_frozen_date_is_in_the_fingerprint() -> None:
+    source = "{{ strftime_now('%d') }}{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
+    tokenizer = byte_tokenizer()
+    one, same, other = (
+        ChatTemplate.load(source, tokenizer, date=d) for d in (DATE, DATE, datetime.date(2025, 1, 1))
+    )
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_template_like_text_in_content_stays_text() -> None:
+    tokenizer = byte_tokenizer()
+    session = [user("{{ bos_token }}{% raw %}"), {"role": "assistant", "content": "{{ 1 }}"}]
+    assert (
+        "{{ bos_token }}{% raw %}"
+        in texts(renderer("chatml", tokenizer).render(table(session)), tokenizer)[0]
+    )

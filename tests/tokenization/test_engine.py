@@ -1,0 +1,107 @@
+"""`map_shards`: the same results in the same order, whoever does the work."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tokenization.engine import SMALL_WORK, THREAD_VARIABLES, Engine, available_cores, map_shards
+from tokenization.errors import BuildError, RecipeError
+
+
+def slow_square(number: int) -> tuple[int, int]:
+    """The first jobs take longest, so that they end last."""
+    time.sleep(0.05 * max(0, 3 - number))
+    return number * number, os.getpid()
+
+
+def fail_on_three(number: int) -> int:
+    if number == 3:
+        raise ZeroDivisionError("three")
+    return number
+
+
+def refuse(number: int) -> int:
+    raise RecipeError(f"job {number} says what is wrong")
+
+
+def threads_and_method(_job: int) -> tuple[list[str | None], str | None]:
+    import multiprocessing
+
+    return [os.environ.get(name) for name in THREAD_VARIABLES], multiprocessing.get_start_method(allow_none=True)
+
+
+def die(_job: int) -> int:
+    os._exit(9)
+
+
+def test_results_stand_in_the_order_of_the_jobs_whoever_ends_first() -> None:
+    heard: list[int] = []
+    results = map_shards(slow_square, list(range(6)), Engine(workers=2), on_done=lambda i, _: heard.append(i))
+    assert [square for square, _ in results] == [n * n for n in range(6)]
+    assert heard == list(range(6))
+    pids = {pid for _, pid in results}
+    assert len(pids) == 2 and os.getpid() not in pids
+
+
+def test_one_worker_works_in_this_process() -> None:
+    assert {pid for _, pid in map_shards(slow_square, [3, 4, 5], Engine(workers=1))} == {os.getpid()}
+
+
+def test_no_jobs_start_nothing() -> None:
+    assert map_shards(die, [], Engine(workers=2)) == []
+
+
+def test_small_work_stays_in_process_unless_workers_are_asked_for() -> None:
+    assert Engine().processes(100, SMALL_WORK - 1) == 1
+    assert Engine().processes(100, SMALL_WORK) == min(100, available_cores())
+    assert Engine(workers=2).processes(100, 0) == 2
+    assert Engine(workers=8).processes(3, 0) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_refusal_reaches_the_caller_as_it_was_said(workers: int) -> None:
+    with pytest.raises(RecipeError, match="job 0 says what is wrong"):
+        map_shards(refuse, [0, 1], Engine(workers=workers))
+
+
+def test_another_error_in_a_worker_is_told_with_its_job() -> None:
+    with pytest.raises(BuildError, match="job 3: ZeroDivisionError: three"):
+        map_shards(fail_on_three, list(range(5)), Engine(workers=2))
+
+
+def test_a_worker_that_dies_is_an_error_and_no_endless_wait() -> None:
+    with pytest.raises(BuildError, match="worker failed"):
+        map_shards(die, [0, 1], Engine(workers=2))
+
+
+def test_workers_share_the_cores_are_never_forked_and_leave_the_environment_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    share = str(max(1, available_cores() // 2))
+    for threads, method in map_shards(threads_and_method, [0, 1], Engine(workers=2)):
+        assert threads == [share] * len(THREAD_VARIABLES)
+        assert method in ("spawn", "forkserver")
+    assert os.environ["RAYON_NUM_THREADS"] == "7" and "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(lambda: Engine("spark"), "local or ray"), (lambda: Engine(workers=0), "at least 1")],
+)
+def test_an_impossible_engine_is_refused(make: Callable[[], Engine], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make()
+
+
+def test_ray_that_is_not_installed_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RecipeError, match="pip install ray"):
+        map_shards(fail_on_three, [1], Engine("ray"))

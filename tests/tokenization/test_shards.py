@@ -1,0 +1,105 @@
+"""The columns of a dataset, and its files as `datasets` opens them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tokenization import shards
+from tokenization.hashing import file_digest
+
+WINDOW = 6
+ROWS: list[dict[str, Any]] = [
+    {
+        "input_ids": [5, 6, 7, 8, 0, 0],
+        "loss_mask": [False, True, False, True, False, False],
+        "seq_lens": [2, 2, 2],
+        "segments": [
+            {"source": "docs", "item": "书/a.md", "start": 0, "length": 2},
+            {"source": "chat", "item": "x:3#1", "start": 0, "length": 2},
+            {"source": "", "item": "", "start": 0, "length": 2},
+        ],
+        "kind": "sft",
+    },
+    {
+        "input_ids": [9, 9, 9, 9, 9, 70000],
+        "loss_mask": [False, True, True, True, True, True],
+        "seq_lens": [6],
+        "segments": [{"source": "docs", "item": "b", "start": 1 << 33, "length": 6}],
+        "kind": "pretrain",
+    },
+]
+
+
+def batch(rows: list[dict[str, Any]], window: int | None) -> pa.RecordBatch:
+    """The rows through the same flat arrays that the stages use."""
+    segments = [segment for row in rows for segment in row["segments"]]
+    return shards.batch_of(
+        input_ids=np.array([token for row in rows for token in row["input_ids"]], np.int32),
+        loss_mask=np.array([flag for row in rows for flag in row["loss_mask"]], np.bool_),
+        row_offsets=np.cumsum([0, *(len(row["input_ids"]) for row in rows)]),
+        segment_offsets=np.cumsum([0, *(len(row["segments"]) for row in rows)]),
+        segments={
+            "source": pa.array([each["source"] for each in segments], pa.string()),
+            "item": pa.array([each["item"] for each in segments], pa.string()),
+            "start": pa.array([each["start"] for each in segments], pa.int64()),
+            "length": pa.array([each["length"] for each in segments], pa.int32()),
+        },
+        kinds=pa.array([row["kind"] for row in rows], pa.string()),
+        window=window,
+    )
+
+
+def write(folder: Path, batches: list[list[dict[str, Any]]], window: int | None) -> Path:
+    """A dataset of two splits: `train` in one shard a list of rows, an empty `validation`."""
+    for split, parts in (("train", batches), ("validation", [[]])):
+        (folder / split).mkdir(parents=True)
+        names = [shards.shard_name(number, len(parts)) for number in range(len(parts))]
+        for name, rows in zip(names, parts, strict=True):
+            made = iter([batch(rows, window)] if rows else [])
+            assert shards.write_shard(folder / split / name, made, window) == len(rows)
+        shards.write_split_metadata(folder / split, names, "0123456789abcdef0123", split, window)
+    shards.write_dataset_metadata(folder, ["train", "validation"])
+    return folder
+
+
+@pytest.mark.parametrize("window", [WINDOW, None])
+def test_datasets_opens_what_was_written_and_guesses_nothing(tmp_path: Path, window: int | None) -> None:
+    from datasets import Features, load_from_disk
+
+    loaded = load_from_disk(str(write(tmp_path / "d", [ROWS[:1], ROWS[1:]], window)))
+    assert list(loaded) == ["train", "validation"]
+    assert loaded["train"].to_list() == ROWS
+    assert len(loaded["validation"]) == 0
+    assert loaded["train"].features == Features.from_dict(shards.features_of(window))
+    assert loaded["validation"].features == loaded["train"].features
+    assert loaded["train"].features["input_ids"].length == (-1 if window is None else window)
+
+
+def test_rows_come_back_by_split_by_stream_and_one_by_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", [ROWS[:1], ROWS[1:]], WINDOW) / "train"
+    assert [row for part in shards.read_split(folder) for row in part.to_pylist()] == ROWS
+    assert [shards.read_row(folder, number) for number in range(2)] == ROWS
+    with pytest.raises(IndexError, match="row 2 of 2"):
+        shards.read_row(folder, 2)
+    assert sum(shards.count_targets(part) for part in shards.read_split(folder)) == 7
+
+
+def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (write(tmp_path / name, [ROWS], WINDOW) / "train" for name in ("a", "b"))
+    names = sorted(path.name for path in first.iterdir())
+    assert names == ["data-00000-of-00001.arrow", "dataset_info.json", "state.json"]
+    assert [file_digest(first / name) for name in names] == [file_digest(second / name) for name in names]
+
+
+def test_polars_reads_a_shard_as_it_is(tmp_path: Path) -> None:
+    import polars as pl
+
+    path = write(tmp_path / "d", [ROWS], WINDOW) / "train" / shards.shard_name(0, 1)
+    frame = pl.read_ipc_stream(path)
+    assert frame["input_ids"].to_list() == [row["input_ids"] for row in ROWS]
+    assert frame["segments"].to_list() == [row["segments"] for row in ROWS]

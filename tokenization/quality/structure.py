@@ -1,0 +1,259 @@
+"""A column of texts as flat arrays: where its words, lines and paragraphs begin and end.
+
+Everything is computed when first asked for, for all texts at once, from the column's UTF-8.
+
+- A *word* is a run of characters other than white space. In an *unspaced* document (more than half of its
+  letters are Chinese, Japanese, Thai or of another script without spaces between words) each such letter is
+  a word, and so is each run of other letters and digits; the punctuation behind belongs to the word.
+- A *line* is what stands between line feeds, without white space around it; blank lines are none.
+- A *paragraph* is a run of lines without a blank line between.
+
+Guarantees: the same for a text whatever stands beside it in the column. Price: about 5 ns a byte for words
+and lines; 10 to 20 bytes of memory a byte of text while the arrays live.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenization.quality.characters import (
+    CONTINUATION,
+    LETTERS,
+    SPACED_LETTERS_AND_NUMBERS,
+    UNSPACED_LETTERS,
+    WHITE_SPACE,
+    Bytes,
+    Places,
+    character_classes,
+    code_points,
+    kinds_table,
+)
+
+Mask = NDArray[np.bool_]
+
+
+class Structure:
+    """Words, lines and paragraphs of `data[offsets[i]:offsets[i + 1]]`, for every document i."""
+
+    def __init__(self, data: Bytes, offsets: Places) -> None:
+        """`data` begins at `offsets[0] == 0` and ends at `offsets[-1]`."""
+        self.data = data
+        self.offsets = offsets
+        self.num_documents = len(offsets) - 1
+        self._begins = offsets[:-1][offsets[:-1] < offsets[1:]]  # of documents that aren't empty
+        self.has_only_ascii = not len(data) or int(data.max()) < 0x80
+
+    # --- characters
+
+    @cached_property
+    def classes(self) -> Bytes:
+        """uint8 [bytes]: see `character_classes`."""
+        return character_classes(self.data)
+
+    @cached_property
+    def _characters_before(self) -> NDArray[np.int32] | None:
+        """int32 [bytes + 1]: characters that begin before a byte; None where each byte is one."""
+        if self.has_only_ascii:
+            return None
+        return _running_count((self.data & 0xC0) != 0x80)
+
+    def characters_between(self, begins: Places, ends: Places) -> Places:
+        """How many characters each span has."""
+        before = self._characters_before
+        if before is None:
+            return ends - begins
+        return (before.take(ends) - before.take(begins)).astype(np.int64)
+
+    def characters(self) -> Places:
+        """int64 [documents]"""
+        return self.characters_between(self.offsets[:-1], self.offsets[1:])
+
+    @cached_property
+    def _letters_before(self) -> NDArray[np.int32]:
+        return _running_count(LETTERS.take(self.classes))
+
+    def letters(self) -> Places:
+        """int64 [documents]"""
+        return np.diff(self._letters_before.take(self.offsets)).astype(np.int64)
+
+    def letters_of(self, kinds: tuple[int, ...]) -> Places:
+        """int64 [documents]: letters of these scripts, given by `SCRIPT_IDS`."""
+        return self._per_document(kinds_table(kinds).take(self.classes))
+
+    @cached_property
+    def unspaced(self) -> Mask:
+        """bool [documents]: more than half of the letters are of scripts without spaces between words."""
+        if self.has_only_ascii:
+            return np.zeros(self.num_documents, np.bool_)
+        return 2 * self._per_document(UNSPACED_LETTERS.take(self.classes)) > self.letters()
+
+    def _per_document(self, mask: Mask) -> Places:
+        """How many are true in each document."""
+        counts = np.zeros(self.num_documents, np.int64)
+        if len(self._begins):
+            filled = self.offsets[:-1] < self.offsets[1:]
+            counts[filled] = np.add.reduceat(mask, self._begins, dtype=np.int32)
+        return counts
+
+    # --- words
+
+    @cached_property
+    def _word_spans(self) -> tuple[Places, Places]:
+        space = (self.classes & WHITE_SPACE) != 0
+        breaks = np.empty(len(space), np.bool_)  # a word or a run of white space begins
+        if len(space):
+            breaks[0] = True
+            np.not_equal(space[1:], space[:-1], out=breaks[1:])
+        breaks[self._begins] = True
+        if self.unspaced.any():
+            breaks[self._unspaced_breaks()] = True
+        begins = np.flatnonzero(breaks)
+        ends = np.append(begins[1:], len(space))
+        are_words = ~space.take(begins)
+        return begins[are_words], ends[are_words]
+
+    def _unspaced_breaks(self) -> Places:
+        """Where words begin inside runs of non-space, in documents without spaces between words."""
+        inside = np.repeat(self.unspaced, np.diff(self.offsets))
+        inside &= (self.classes & CONTINUATION) == 0
+        places = np.flatnonzero(inside)
+        classes = self.classes.take(places)
+        run = SPACED_LETTERS_AND_NUMBERS.take(classes)
+        begins = UNSPACED_LETTERS.take(classes)
+        begins[1:] |= run[1:] & ~run[:-1]
+        return places[begins]
+
+    @property
+    def word_begins(self) -> Places:
+        """int64 [words]: first byte"""
+        return self._word_spans[0]
+
+    @property
+    def word_ends(self) -> Places:
+        """int64 [words]: the byte behind the last"""
+        return self._word_spans[1]
+
+    @cached_property
+    def word_bounds(self) -> Places:
+        """int64 [documents + 1]: document i has words `word_bounds[i]` to `word_bounds[i + 1]`."""
+        return np.searchsorted(self.word_begins, self.offsets)
+
+    @cached_property
+    def word_documents(self) -> Places:
+        """int64 [words]: the document each word is in"""
+        return np.repeat(np.arange(self.num_documents), np.diff(self.word_bounds))
+
+    @cached_property
+    def characters_before_word(self) -> Places:
+        """int64 [words + 1]: characters in the words before, white space not counted"""
+        return _before(self.characters_between(self.word_begins, self.word_ends))
+
+    def words(self) -> Places:
+        """int64 [documents]"""
+        return np.diff(self.word_bounds)
+
+    def word_characters(self) -> Places:
+        """int64 [documents]: characters that aren't white space"""
+        return np.diff(self.characters_before_word.take(self.word_bounds))
+
+    def words_with_letters(self) -> Places:
+        """int64 [documents]"""
+        before = self._letters_before
+        with_letters = before.take(self.word_ends) > before.take(self.word_begins)
+        return np.diff(_before(with_letters).take(self.word_bounds))
+
+    # --- lines and paragraphs
+
+    @cached_property
+    def _lines(self) -> tuple[Places, Places, Places]:
+        """First word, word behind the last, and first line of each paragraph, of lines that aren't blank."""
+        feeds = np.flatnonzero(self.data == 10) + 1
+        begins = np.union1d(feeds[feeds < len(self.data)], self._begins)
+        first = np.searchsorted(self.word_begins, begins)
+        behind = np.append(first[1:], len(self.word_begins))
+        filled = behind > first
+        opens = np.ones(len(begins), np.bool_)  # a document begins here, or the line before is blank
+        opens[1:] = ~filled[:-1]
+        opens[np.searchsorted(begins, self._begins)] = True
+        return first[filled], behind[filled], np.flatnonzero(opens[filled])
+
+    @property
+    def line_first_words(self) -> Places:
+        """int64 [lines]: index of the first word"""
+        return self._lines[0]
+
+    @property
+    def line_behind_words(self) -> Places:
+        """int64 [lines]: index behind the last word"""
+        return self._lines[1]
+
+    @property
+    def paragraph_first_lines(self) -> Places:
+        """int64 [paragraphs]: index of the first line"""
+        return self._lines[2]
+
+    @cached_property
+    def line_begins(self) -> Places:
+        """int64 [lines]: first byte that isn't white space"""
+        return self.word_begins.take(self.line_first_words)
+
+    @cached_property
+    def line_ends(self) -> Places:
+        """int64 [lines]: the byte behind the last that isn't white space"""
+        return self.word_ends.take(self.line_behind_words - 1)
+
+    @cached_property
+    def line_characters(self) -> Places:
+        """int64 [lines]: without white space around"""
+        return self.characters_between(self.line_begins, self.line_ends)
+
+    @cached_property
+    def line_documents(self) -> Places:
+        """int64 [lines]"""
+        return self.word_documents.take(self.line_first_words)
+
+    def lines_where(self, mask: Mask | None = None, weights: Places | None = None) -> Places:
+        """int64 [documents]: how many lines are so, or the sum of their weights."""
+        documents = self.line_documents if mask is None else self.line_documents[mask]
+        if weights is not None and mask is not None:
+            weights = weights[mask]
+        return np.bincount(documents, weights, self.num_documents).astype(np.int64)
+
+    @cached_property
+    def first_characters(self) -> NDArray[np.int32]:
+        """int32 [lines]: code point of each line's first character"""
+        return code_points(self.data, self.line_begins)
+
+    @cached_property
+    def last_characters(self) -> NDArray[np.int32]:
+        """int32 [lines]: code point of each line's last character"""
+        places = self.line_ends - 1
+        for _ in range(3):
+            places = places - ((self.data.take(places) & 0xC0) == 0x80)
+        return code_points(self.data, places)
+
+    @cached_property
+    def ends_in_dots(self) -> Mask:
+        """bool [lines]: ends in an ellipsis, one character or three dots"""
+        dots = np.ones(len(self.line_ends), np.bool_)
+        for step in (1, 2, 3):
+            dots &= self.data.take(np.maximum(self.line_ends - step, 0)) == 0x2E
+        dots &= self.line_ends - self.line_begins >= 3
+        return dots | (self.last_characters == 0x2026)
+
+
+def _running_count(mask: Mask) -> NDArray[np.int32]:
+    """int32 [len + 1]: how many are true before each place."""
+    before = np.zeros(len(mask) + 1, np.int32)
+    np.cumsum(mask, dtype=np.int32, out=before[1:])
+    return before
+
+
+def _before(values: NDArray[np.int64] | Mask) -> Places:
+    """int64 [len + 1]: sum of the values before each place."""
+    before = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=before[1:])
+    return before
