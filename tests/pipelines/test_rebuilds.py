@@ -137,6 +137,29 @@ def test_another_seed_changes_what_is_drawn_and_no_item_s_ids_or_mask(mine: Proj
     assert len(whole[0]) == 330 and whole[0] == whole[1]
 
 
+def test_other_words_of_the_same_lengths_are_another_build(mine: Project) -> None:
+    """The plan of windows is equal to the number; what stands in them is not."""
+    fingerprint = mine.manifest["fingerprint"]
+    path = mine.folder / "data" / "questions.jsonl"
+    path.write_text(path.read_text().replace('"id": "q17"', '"id": "Q17"'))
+    assert mine.built()["fingerprint"] != fingerprint
+    assert ("questions", "Q17") in {(source, item) for _, source, item in items_of(mine.out)}
+
+
+def test_what_is_only_set_aside_is_in_the_next_build_s_quarantine(mine: Project) -> None:
+    fingerprint = mine.manifest["fingerprint"]
+    path = mine.folder / "data" / "talks.jsonl"
+    rows = path.read_text()
+    path.write_text(rows + "[not, a row\n")
+    told = mine.built()
+    assert told["fingerprint"] == fingerprint and told["reused"] is False
+    assert (mine.out / "quarantine" / "talks.jsonl").read_text().count("\n") == 1
+    path.write_text(rows)
+    mine.built()
+    assert (mine.out / "quarantine" / "talks.jsonl").read_text() == ""
+
+
+@pytest.mark.slow
 def test_a_build_made_before_is_found_again_when_the_recipe_goes_back(
     mine: Project, nothing_is_encoded: None
 ) -> None:
@@ -150,6 +173,7 @@ def test_a_build_made_before_is_found_again_when_the_recipe_goes_back(
     assert mine.built()["reused"] is True
 
 
+@pytest.mark.slow
 def test_an_override_on_the_command_line_is_the_same_as_in_the_recipe(mine: Project) -> None:
     mine.built("--set", "mixture.pretrain_share=0.12")
     assert mine.manifest["recipe"]["mixture"]["pretrain_share"] == 0.12
@@ -158,6 +182,7 @@ def test_an_override_on_the_command_line_is_the_same_as_in_the_recipe(mine: Proj
     assert mine.built()["reused"] is True
 
 
+@pytest.mark.slow
 def test_a_file_changed_behind_its_time_stamp_is_seen_with_rehash(mine: Project) -> None:
     path = mine.folder / "data" / "web.jsonl"
     old = path.stat()

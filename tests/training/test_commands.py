@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner
 
@@ -125,7 +126,18 @@ def test_cores_and_memory_are_plausible() -> None:
 def test_sigterm_ends_within_seconds_and_leaves_the_last_whole_checkpoint(
     build_dir: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--build", build_dir, "--out", tmp_path, "--steps", "100000", "--checkpoint-every", "20"]
+    arguments = [
+        "--build",
+        build_dir,
+        "--out",
+        tmp_path,
+        "--steps",
+        "100000",
+        "--checkpoint-every",
+        "20",
+        "--threads",
+        "1",
+    ]
     training = subprocess.Popen(
         [sys.executable, "-m", "training.train", *map(str, arguments)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -147,11 +159,9 @@ def test_sigterm_ends_within_seconds_and_leaves_the_last_whole_checkpoint(
 def test_under_dagster_pipes_a_run_reports_a_materialization_with_numbers(
     build_dir: Path, tmp_path: Path
 ) -> None:
-    import dagster as dg
-
     @dg.asset
-    def model(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
-        arguments = ["--build", build_dir, "--out", tmp_path / "run", "--steps", "6"]
+    def model(context, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
+        arguments = ["--build", build_dir, "--out", tmp_path / "run", "--steps", "6", "--threads", "1"]
         command = [sys.executable, "-m", "training.train", *map(str, arguments)]
         return pipes.run(command=command, context=context, cwd=str(ROOT)).get_materialize_result()
 
@@ -168,7 +178,18 @@ def test_under_dagster_pipes_a_run_reports_a_materialization_with_numbers(
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_trainer_launched_by_dagster_ends_with_its_parent(build_dir: Path, tmp_path: Path) -> None:
     """The parent is killed outright; the trainer must not go on beside the retry."""
-    arguments = ["--build", build_dir, "--out", tmp_path, "--steps", "100000", "--checkpoint-every", "5"]
+    arguments = [
+        "--build",
+        build_dir,
+        "--out",
+        tmp_path,
+        "--steps",
+        "100000",
+        "--checkpoint-every",
+        "5",
+        "--threads",
+        "1",
+    ]
     child = [sys.executable, "-m", "training.train", *map(str, arguments)]
     parent_code = (
         "import subprocess, sys, time\n"

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from tokenization.chat.assembly import ConstantPool, Layout, TargetSpans, assemble, cut_into_parts
 from tokenization.chat.control import ControlTokens
 from tokenization.chat.roles import ASSISTANT, Role, role_fault, role_policy
-from tokenization.chat.skeleton import Plan, Planner, find_for
+from tokenization.chat.skeleton import MAX_PLANS, Plan, Planner, find_for
 from tokenization.chat.targets import History, Refusal, TargetFinder
 from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
 from tokenization.chat.views import DirectView, message_key, tools_key
@@ -75,7 +75,8 @@ class Rendered:
     stop_ids: frozenset[int] = frozenset()
     actions: Mapping[int, list[str]] = field(default_factory=dict)  # row -> what a policy did
     set_aside: Sequence[SetAside] = ()
-    kept: Mapping[int, list[int]] = field(default_factory=dict)  # sequence -> its messages, where some are left out
+    # sequence -> the messages it holds, where some are left out
+    kept: Mapping[int, list[int]] = field(default_factory=dict)
 
     @property
     def num_cuts(self) -> IntArray:
@@ -164,6 +165,8 @@ class Renderer:
             keys = tuple([message_key(message) for message in messages])
             verdict = self._verdicts.get(keys)
             if verdict is None:
+                if len(self._verdicts) >= MAX_PLANS:
+                    self._verdicts.clear()
                 verdict = self._verdicts[keys] = self.verdict(messages)
             if verdict.reason:
                 aside.append(SetAside(row, verdict.reason, verdict.detail))

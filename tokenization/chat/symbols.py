@@ -103,7 +103,7 @@ class Ledger:
 
     def stands_in(self, text: str, slot: Slot) -> bool:
         """Whether this string of a session stands in the text, whatever was done to it on the way."""
-        return any(character in text for character in self._of_string[slot.message, slot.path])
+        return any(character in text for character in self._of_string.get((slot.message, slot.path), ()))
 
     def slot(self, character: str) -> Slot:
         return self.slots[ord(character) - FIRST_SLOT]

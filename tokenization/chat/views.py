@@ -87,7 +87,8 @@ class DirectView(_View):
             leaves = list(_leaves(value))
             if any(not _is_written(leaf, text) for leaf in leaves):
                 return name
-            if leaves and shown is not None and (self.origin[place], name) not in shown:
+            says = bool(leaves) or (bool(value) and not isinstance(value, str))
+            if says and shown is not None and (self.origin[place], name) not in shown:
                 return name
         return None
 

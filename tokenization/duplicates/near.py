@@ -5,30 +5,30 @@
    already is compared, and counts as a near duplicate when its signatures agree in `threshold` of their places.
 3. Near duplicates of near duplicates hang together (union-find); the first of each component stays.
 
-Guarantees: the result follows from the signatures and the threshold: no order of chunks' arrival, no random choice.
+Guarantees: the result follows from the signatures and the threshold alone; it is the same for any cut into chunks.
 Texts without a place in common are never joined, those of one signature always. In a bucket of more than
-ALL_PAIRS + 1 members each one is compared with the first and with the ALL_PAIRS before it, and the pairs left out are
-counted in `pairs_skipped`. Price: about 3 s a million texts at 0.8, and 560 bytes a text for 128 places. Above
-MEMORY of signatures they wait in a scratch file, and the rest takes 50 bytes a text.
+ALL_PAIRS + 2 members each one is compared with the first and with the ALL_PAIRS before it; pairs left out are counted
+in `pairs_skipped`. Price: about 3 s a million texts at 0.8; 690 bytes a text for 128 places while that is below
+MEMORY, else that much on disk and some 60 bytes a text in memory.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenization.duplicates.bands import Bands, band_hashes, choose_bands
+from tokenization.duplicates.banded import WHOLE, BandedSignatures, banded
+from tokenization.duplicates.bands import Bands, choose_bands
 from tokenization.duplicates.components import Components, Places
-from tokenization.duplicates.signature_rows import SignatureRows
+from tokenization.duplicates.words import Hashes
 
 ALL_PAIRS = 128
-MEMORY = 1 << 30  # bytes of signatures held in memory: about two million texts
+MEMORY = 1 << 30  # bytes of signatures and band hashes held: about one and a half million texts of 128 places
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class NearDuplicates:
     bands: Bands
     pairs_compared: int
     pairs_joined: int
-    pairs_skipped: int  # of buckets too large for all pairs
+    pairs_skipped: int  # in buckets too large to compare all of their pairs
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -71,57 +71,62 @@ def cluster(
     """Find near duplicates among texts whose signatures come in chunks, in recipe order.
 
     `eligible` (bool [num_texts]) leaves texts out that are not to be compared: they stay by themselves. `scratch` is
-    a folder for a temporary file, used where the signatures take more than `memory` bytes.
+    the folder for temporary files, needed where the signatures take more than `memory` bytes.
     """
-    with SignatureRows.collected(signatures, memory, scratch) as rows:
-        search = _Search(rows, threshold, eligible)
-        search.run()
+    with banded(signatures, lambda num_perm: choose_bands(threshold, num_perm), memory, scratch) as store:
+        search = _Search(store, threshold)
+        active = np.arange(store.num_texts) if eligible is None else np.flatnonzero(eligible)
+        search.join_equals(active)
+        active = active[search.components.roots(active) == active]
+        for band in range(store.bands.number):
+            search.join_alike(active, band)
         return search.result()
 
 
 class _Search:
     """One clustering as it goes."""
 
-    def __init__(self, rows: SignatureRows, threshold: float, eligible: NDArray[np.bool_] | None) -> None:
-        self.rows = rows
+    def __init__(self, store: BandedSignatures, threshold: float) -> None:
+        self.store = store
         self.threshold = threshold
-        self.bands = choose_bands(threshold, max(1, rows.num_perm))
-        self.needed = int(np.ceil(threshold * rows.num_perm - 1e-9))  # places that must agree
-        self.components = Components(len(rows))
-        self.active = np.arange(len(rows)) if eligible is None else np.flatnonzero(eligible)
+        self.needed = math.ceil(threshold * store.num_perm - 1e-9)  # places that must agree
+        self.components = Components(store.num_texts)
         self.compared = self.joined = self.skipped = 0
 
-    def run(self) -> None:
-        if not len(self.active):
-            return
-        members, begins = buckets(self._hashes(0, self.rows.num_perm), self.active)
-        self._compare(members, begins, 1)
-        self.active = self.active[self.components.roots(self.active) == self.active]
-        for band in range(self.bands.number):
-            members, begins = buckets(self._hashes(band * self.bands.rows, self.bands.rows), self.active)
-            self._compare(members, begins, ALL_PAIRS)
-            self._count_skipped(begins)
+    def join_equals(self, active: Places) -> None:
+        """Texts of one signature are one."""
+        members, begins = buckets(self.store.band(WHOLE), active)
+        self._join(np.repeat(members[begins[:-1]], np.diff(begins)), members)
 
-    def _hashes(self, first: int, rows: int) -> NDArray[np.uint64]:
-        return self.rows.map(lambda part: band_hashes(part, first, rows))[self.active]
-
-    def _compare(self, members: Places, begins: Places, reach: int) -> None:
-        """Compare each member with the first of its bucket, then with the `reach` before it."""
-        bucket = np.repeat(np.arange(len(begins) - 1), np.diff(begins))
-        place = np.arange(len(members)) - begins[bucket]
-        self._join(members[begins[bucket]], members)
-        for back in range(1, reach):
-            later = np.flatnonzero(place > back)  # place `back` itself is the first's neighbour, compared above
+    def join_alike(self, active: Places, band: int) -> None:
+        """Compare texts that agree in a band: with the first of their bucket, then with their neighbours."""
+        members, begins = buckets(self.store.band(band), active)
+        self._join(np.repeat(members[begins[:-1]], np.diff(begins)), members)
+        for distance in range(1, ALL_PAIRS + 1):
+            if distance & (distance - 1) == 0:  # now and then: what hangs together by now needs no more looks
+                members, begins = self._still_apart(members, begins)
+            place = np.arange(len(members)) - np.repeat(begins[:-1], np.diff(begins))
+            later = np.flatnonzero(place > distance)
             if not len(later):
                 return
-            self._join(members[later - back], members[later])
-            if back & (back - 1) == 0:  # drop what needs no more comparing: buckets that are one component by now
-                members, bucket, place = self._still_apart(members, bucket, place)
+            self._join(members[later - distance], members[later])
+        sizes = np.diff(self._still_apart(members, begins)[1])
+        beyond = np.maximum(sizes - 1 - ALL_PAIRS, 0)
+        self.skipped += int((beyond * (beyond - 1) // 2).sum())
+
+    def _still_apart(self, members: Places, begins: Places) -> tuple[Places, Places]:
+        """The buckets that are more than one component."""
+        sizes = np.diff(begins)
+        roots = self.components.roots(members)
+        differs = roots != np.repeat(roots[begins[:-1]], sizes)
+        apart = np.unique(np.repeat(np.arange(len(sizes)), sizes)[differs])
+        chosen = np.isin(np.repeat(np.arange(len(sizes)), sizes), apart)
+        return members[chosen], np.concatenate([[0], np.cumsum(sizes[apart])])
 
     def _join(self, left: Places, right: Places) -> None:
         apart = self.components.roots(left) != self.components.roots(right)
         left, right = left[apart], right[apart]
-        alike = self.rows.agreement(left, right) >= self.needed
+        alike = self.store.agreement(left, right) >= self.needed
         self.compared += len(left)
         self.joined += int(alike.sum())
         self.components.unite(left[alike], right[alike])
@@ -130,14 +135,34 @@ class _Search:
         first = self.components.all_roots()
         moved = np.flatnonzero(first != np.arange(len(first)))
         similarity = np.ones(len(first), np.float32)
-        similarity[moved] = self.rows.agreement(moved, first[moved]) / np.float32(max(1, self.rows.num_perm))
+        similarity[moved] = self.store.agreement(moved, first[moved]) / np.float32(self.store.num_perm or 1)
         return NearDuplicates(
-            first,
-            similarity,
-            self.threshold,
-            self.rows.num_perm,
-            self.bands,
-            self.compared,
-            self.joined,
-            self.skipped,
+            first=first,
+            similarity=similarity,
+            threshold=self.threshold,
+            num_perm=self.store.num_perm,
+            bands=self.store.bands,
+            pairs_compared=self.compared,
+            pairs_joined=self.joined,
+            pairs_skipped=self.skipped,
         )
+
+
+def buckets(hashes: Hashes, active: Places) -> tuple[Places, Places]:
+    """The active texts that share their hash, hash after hash and in order; and where each bucket begins."""
+    hashes = hashes[active]
+    order = np.argsort(hashes)  # the fast, unstable one: few of them share a hash, and those are sorted again
+    ordered = hashes[order]
+    same = ordered[1:] == ordered[:-1]
+    shared = np.zeros(len(order), bool)
+    shared[1:] |= same
+    shared[:-1] |= same
+    members, keys = active[order[shared]], ordered[shared]
+    again = np.lexsort((members, keys))
+    members, keys = members[again], keys[again]
+    begins = (
+        np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        if len(keys)
+        else np.zeros(0, np.int64)
+    )
+    return members, np.append(begins, len(members))

@@ -77,7 +77,9 @@ class BadWords(Parameters):
         try:
             return path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"c4_bad_words.path: {self.path} can't be read as UTF-8 text: {error}") from None
+            raise RecipeError(
+                f"c4_bad_words.path: {self.path} can't be read as UTF-8 text: {error}"
+            ) from None
 
     def pattern(self) -> str:
         """Finds any of the words: between word boundaries where their script has such."""

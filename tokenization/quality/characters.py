@@ -42,7 +42,7 @@ def kinds_table(kinds: tuple[int, ...]) -> NDArray[np.bool_]:
 
 LETTERS = kinds_table(tuple(range(1, NUMBER)))
 UNSPACED_LETTERS = kinds_table(tuple(SCRIPT_IDS[script] for script in UNSPACED_SCRIPTS))
-SPACED_LETTERS_AND_NUMBERS = kinds_table(tuple(range(1, NUMBER + 1))) & ~UNSPACED_LETTERS
+LETTERS_AND_NUMBERS = kinds_table(tuple(range(1, NUMBER + 1)))
 
 
 @functools.lru_cache(maxsize=1)

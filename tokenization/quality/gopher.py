@@ -6,39 +6,52 @@ Words, lines and paragraphs are those of `structure`. Where the paper leaves roo
 - the most frequent n-gram counts only where it occurs twice, and each character inside is counted once;
 - blank lines are no lines.
 
-Documents without spaces between words (Chinese, Japanese, Thai): a letter counts as a word, so numbers of
-words are numbers of letters; the mean word length says nothing there and isn't applied. The English stop
-words are looked for only in documents that are mostly in the script of the stop words.
+Chinese, Japanese, Thai and other text without spaces between words: a letter counts as a word, so numbers of
+words are numbers of letters. The mean word length is that of the other words, and isn't applied to documents
+that are mostly of such letters; nor are stop words, which are looked for only in documents mostly in their
+own script; and an n-gram has one and a half times as many letters there.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tokenization.quality.characters import SCRIPTS, UNSPACED_SCRIPTS, script_of
 from tokenization.quality.measures import TEXT, measure, share
 from tokenization.quality.rule import GOPHER, Parameters, Rule
+from tokenization.recipe.section import Problem, refuse
 
 if TYPE_CHECKING:
     import polars as pl
 
-Share = Annotated[float, Field(ge=0, le=1, strict=False)]
-Limits = dict[Annotated[int, Field(ge=1, le=100, strict=False)], Share]
+Share = Annotated[float, Field(ge=0, le=1)]
+Limits = Annotated[dict[Annotated[int, Field(ge=1, le=100, strict=False)], Share], Field(min_length=1)]
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
-class WordCount(Parameters):
+class Between(Parameters):
+    """Two limits."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, high = (getattr(self, name) for name in ("min", "max"))
+        if low > high:
+            refuse([Problem(("min",), f"is {low:g}, above max, which is {high:g}; it must be at most that")])
+        return self
+
+
+class WordCount(Between):
     """How many words a document may have."""
 
     min: int = Field(50, ge=0, description="words at least")
     max: int = Field(100_000, ge=1, description="words at most")
 
 
-class MeanWordLength(Parameters):
+class MeanWordLength(Between):
     """How long words are on average."""
 
     min: float = Field(3, ge=0, description="characters at least")
@@ -51,19 +64,13 @@ class SymbolRatio(Parameters):
     max: float = Field(0.1, ge=0, description="number signs, or ellipses, for each word")
 
 
-class MaxShare(Parameters):
-    """A share that is too much."""
-
-    max: Share = Field(description="the largest share that stays")
-
-
-class BulletLines(MaxShare):
+class BulletLines(Parameters):
     """Lines that begin with a bullet point."""
 
     max: Share = Field(0.9, description="share of lines that begin with a bullet point")
 
 
-class EllipsisLines(MaxShare):
+class EllipsisLines(Parameters):
     """Lines that end in an ellipsis."""
 
     max: Share = Field(0.3, description="share of lines that end in an ellipsis")
@@ -107,7 +114,7 @@ class DuplicateNgrams(Parameters):
 
 
 def _mean_word_length() -> pl.Expr:
-    return share(measure("word_characters"), measure("words"))
+    return share(measure("spaced_word_characters"), measure("spaced_words"))
 
 
 def _symbols() -> tuple[pl.Expr, pl.Expr]:
@@ -159,6 +166,8 @@ def _has_stop_words(given: StopWords) -> pl.Expr:
     if script not in SCRIPTS:
         return _stop_words(given) >= given.min
     is_other = 2 * measure("script_letters", script) < measure("letters")
+    if script not in UNSPACED_SCRIPTS:
+        is_other |= measure("unspaced")
     return is_other | (_stop_words(given) >= given.min)
 
 

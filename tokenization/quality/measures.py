@@ -11,15 +11,18 @@ text beyond `LOOK_BYTES` only its beginning is measured, but for its `characters
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tokenization.ingest.cleaning import text_bytes
 from tokenization.quality.characters import SCRIPT_IDS, Bytes, Places, code_points_of
+from tokenization.quality.detection import detect_languages
 from tokenization.quality.repetition import Repetition
 from tokenization.quality.structure import Structure
 
@@ -50,10 +53,16 @@ def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
     return pl.when(whole > 0).then(part / whole).otherwise(0.0)
 
 
+def letters_in(words: int) -> int:
+    """How many letters of an unspaced script say as much: a Chinese word has one and a half on average."""
+    return (3 * words + 1) // 2
+
+
 class Measured:
     """A block of texts, with everything that is computed from its structure."""
 
     def __init__(self, data: Bytes, offsets: Places) -> None:
+        self._data, self._offsets = data, offsets
         self.structure = Structure(data, offsets)
         self.repetition = Repetition(self.structure)
 
@@ -67,7 +76,7 @@ class Measured:
         return self.structure.lines_where(self.structure.ends_in_dots)
 
     @cached_property
-    def _ends_in_punctuation(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _ends_in_punctuation(self) -> NDArray[np.bool_]:
         return terminal_table().take(self.structure.last_characters)
 
     def punctuated_lines(self) -> Places:
@@ -88,17 +97,25 @@ class Measured:
         """Letters of these scripts, joined by +."""
         return self.structure.letters_of(tuple(SCRIPT_IDS[script] for script in scripts.split("+")))
 
+    def by_words(self, characters_of: Callable[[int], Places], n: int) -> Places:
+        """What is measured of n-grams; in unspaced documents of as many letters as n words have."""
+        unspaced = self.structure.unspaced
+        if not unspaced.any():
+            return characters_of(n)
+        return np.where(unspaced, characters_of(letters_in(n)), characters_of(n))
 
-_TERMINAL: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
+    @cached_property
+    def languages(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Index in `detection.languages()`, and how sure."""
+        return detect_languages(self._data, self._offsets)
 
 
-def terminal_table() -> np.ndarray[Any, np.dtype[np.bool_]]:
+@functools.lru_cache(maxsize=1)
+def terminal_table() -> NDArray[np.bool_]:
     """bool [0x110000]: Unicode's Sentence_Terminal, the ellipsis, and quotation marks that close."""
-    if not _TERMINAL:
-        table = np.zeros(0x110000, np.bool_)
-        table[[ord(each) for each in terminal_characters()]] = True
-        _TERMINAL.append(table)
-    return _TERMINAL[0]
+    table = np.zeros(0x110000, np.bool_)
+    table[[ord(each) for each in terminal_characters()]] = True
+    return table
 
 
 def terminal_characters() -> frozenset[str]:
@@ -112,6 +129,8 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "script_letters": Measured.script_letters,
     "unspaced": lambda block: block.structure.unspaced,
     "words": lambda block: block.structure.words(),
+    "spaced_words": lambda block: block.structure.spaced_words(),
+    "spaced_word_characters": lambda block: block.structure.spaced_word_characters(),
     "word_characters": lambda block: block.structure.word_characters(),
     "words_with_letters": lambda block: block.structure.words_with_letters(),
     "lines": lambda block: block.structure.lines_where(),
@@ -126,18 +145,23 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "duplicate_line_characters": lambda block: block.repetition.duplicate_line_characters(),
     "duplicate_paragraphs": lambda block: block.repetition.duplicate_paragraphs(),
     "duplicate_paragraph_characters": lambda block: block.repetition.duplicate_paragraph_characters(),
-    "top_ngram_characters": lambda block, n: block.repetition.top_ngram_characters(n),
-    "duplicate_ngram_characters": lambda block, n: block.repetition.duplicate_ngram_characters(n),
+    "top_ngram_characters": lambda block, n: block.by_words(block.repetition.top_ngram_characters, n),
+    "language": lambda block: block.languages[0],
+    "language_confidence": lambda block: block.languages[1],
+    "duplicate_ngram_characters": lambda block, n: block.by_words(
+        block.repetition.duplicate_ngram_characters, n
+    ),
 }
 
 
-def measure_texts(texts: pa.LargeStringArray, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
+def measure_texts(texts: pa.LargeStringArray, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """The columns of these measures, in the order of the texts."""
     wanted = sorted(names, key=_longest_first)
     if not wanted:
         return {}
     blocks = [
-        {name: _compute(block, name) for name in wanted} for block in map(_measured, _blocks(texts))
+        {name: _compute(block, name) for name in wanted}
+        for block in map(_measured, slices(texts, BLOCK_BYTES))
     ] or [{name: np.zeros(0, np.int64) for name in wanted}]
     return {name: np.concatenate([block[name] for block in blocks]) for name in wanted}
 
@@ -147,10 +171,10 @@ def _longest_first(name: str) -> tuple[str, int]:
     return word, int(argument) if argument.isdecimal() else 0
 
 
-def _compute(block: Measured, name: str) -> np.ndarray[Any, Any]:
+def _compute(block: Measured, name: str) -> NDArray[Any]:
     word, _, argument = name.partition(":")
     arguments = [int(argument) if argument.isdecimal() else argument] if argument else []
-    found: np.ndarray[Any, Any] = MEASURES[word](block, *arguments)
+    found: NDArray[Any] = MEASURES[word](block, *arguments)
     return found
 
 
@@ -159,12 +183,12 @@ def _measured(texts: pa.LargeStringArray) -> Measured:
     return Measured(data[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
-def _blocks(texts: pa.LargeStringArray) -> Iterator[pa.LargeStringArray]:
-    """Slices of about `BLOCK_BYTES`, or one text that is longer."""
+def slices(texts: pa.LargeStringArray, num_bytes: int) -> Iterator[pa.LargeStringArray]:
+    """The column in slices of at most so many bytes, or of one text that is longer."""
     _, offsets = text_bytes(texts)
     begin = 0
     while begin < len(texts):
-        end = int(np.searchsorted(offsets, offsets[begin] + BLOCK_BYTES, side="right")) - 1
+        end = int(np.searchsorted(offsets, offsets[begin] + num_bytes, side="right")) - 1
         end = min(max(end, begin + 1), len(texts))
         yield texts.slice(begin, end - begin)
         begin = end

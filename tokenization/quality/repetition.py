@@ -31,17 +31,17 @@ def first_equals(keys: Keys) -> Places:
     """int64 [keys]: index of the first key that is equal; its own where it is the first."""
     first = np.empty(len(keys), np.int64)
     todo = np.arange(len(keys))
-    waiting, multiplier = keys, _ODD
+    waiting, multiplier = keys, int(_ODD)
     while len(todo):
         bits = max(len(todo).bit_length() + 1, 4)
-        slots = (waiting * multiplier >> np.uint64(64 - bits)).view(np.int64)
+        slots = (waiting * np.uint64(multiplier) >> np.uint64(64 - bits)).view(np.int64)
         owner = np.empty(1 << bits, np.int64)
         owner[slots[::-1]] = todo[::-1]  # of several in a slot the last written stays: the first of them
         owners = owner.take(slots)
         same = keys.take(owners) == waiting
         first[todo[same]] = owners[same]
         todo, waiting = todo[~same], waiting[~same]
-        multiplier = multiplier * _MIX[0] | np.uint64(1)  # those that shared a slot part in the next round
+        multiplier = multiplier * int(_MIX[0]) % (1 << 64) | 1  # those that shared a slot part in the next round
     return first
 
 

@@ -2,9 +2,10 @@
 
 Everything is computed when first asked for, for all texts at once, from the column's UTF-8.
 
-- A *word* is a run of characters other than white space. In an *unspaced* document (more than half of its
-  letters are Chinese, Japanese, Thai or of another script without spaces between words) each such letter is
-  a word, and so is each run of other letters and digits; the punctuation behind belongs to the word.
+- A *word* is a run of characters other than white space. Letters of scripts without spaces between words
+  (Chinese, Japanese, Thai, …) are words of their own: one begins at each of them, and at the letter or digit
+  of another script that follows. Punctuation belongs to the word before.
+- A document is *unspaced* where more than half of its words are such letters.
 - A *line* is what stands between line feeds, without white space around it; blank lines are none.
 - A *paragraph* is a run of lines without a blank line between.
 
@@ -20,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenization.quality.characters import (
-    CONTINUATION,
     LETTERS,
-    SPACED_LETTERS_AND_NUMBERS,
+    LETTERS_AND_NUMBERS,
     UNSPACED_LETTERS,
     WHITE_SPACE,
     Bytes,
@@ -83,13 +83,6 @@ class Structure:
         """int64 [documents]: letters of these scripts, given by `SCRIPT_IDS`."""
         return self._per_document(kinds_table(kinds).take(self.classes))
 
-    @cached_property
-    def unspaced(self) -> Mask:
-        """bool [documents]: more than half of the letters are of scripts without spaces between words."""
-        if self.has_only_ascii:
-            return np.zeros(self.num_documents, np.bool_)
-        return 2 * self._per_document(UNSPACED_LETTERS.take(self.classes)) > self.letters()
-
     def _per_document(self, mask: Mask) -> Places:
         """How many are true in each document."""
         counts = np.zeros(self.num_documents, np.int64)
@@ -108,23 +101,23 @@ class Structure:
             breaks[0] = True
             np.not_equal(space[1:], space[:-1], out=breaks[1:])
         breaks[self._begins] = True
-        if self.unspaced.any():
-            breaks[self._unspaced_breaks()] = True
+        if not self.has_only_ascii:
+            breaks[self._unspaced_breaks(breaks)] = True
         begins = np.flatnonzero(breaks)
         ends = np.append(begins[1:], len(space))
         are_words = ~space.take(begins)
         return begins[are_words], ends[are_words]
 
-    def _unspaced_breaks(self) -> Places:
-        """Where words begin inside runs of non-space, in documents without spaces between words."""
-        inside = np.repeat(self.unspaced, np.diff(self.offsets))
-        inside &= (self.classes & CONTINUATION) == 0
-        places = np.flatnonzero(inside)
-        classes = self.classes.take(places)
-        run = SPACED_LETTERS_AND_NUMBERS.take(classes)
-        begins = UNSPACED_LETTERS.take(classes)
-        begins[1:] |= run[1:] & ~run[:-1]
-        return places[begins]
+    def _unspaced_breaks(self, breaks: Mask) -> Places:
+        """Where letters of scripts without spaces make words begin inside runs of other than white space."""
+        if not UNSPACED_LETTERS.take(self.classes).any():
+            return np.zeros(0, np.int64)
+        places = np.flatnonzero(LETTERS_AND_NUMBERS.take(self.classes))
+        unspaced = UNSPACED_LETTERS.take(self.classes.take(places))
+        follow = np.flatnonzero(unspaced[:-1] & ~unspaced[1:]) + 1  # another script behind such a letter
+        run = np.flatnonzero(breaks)
+        runs = [np.searchsorted(run, places[follow - back], side="right") for back in (0, 1)]
+        return np.concatenate((places[unspaced], places[follow[runs[0] == runs[1]]]))
 
     @property
     def word_begins(self) -> Places:
@@ -151,6 +144,25 @@ class Structure:
         """int64 [words + 1]: characters in the words before, white space not counted"""
         return _before(self.characters_between(self.word_begins, self.word_ends))
 
+    @cached_property
+    def _are_unspaced(self) -> Mask | None:
+        """bool [words]: letters of scripts without spaces; None where there are none."""
+        if self.has_only_ascii:
+            return None
+        return UNSPACED_LETTERS.take(self.classes.take(self.word_begins))
+
+    @cached_property
+    def unspaced_words(self) -> Places:
+        """int64 [documents]: words that are a letter of a script without spaces"""
+        if self._are_unspaced is None:
+            return np.zeros(self.num_documents, np.int64)
+        return np.diff(_before(self._are_unspaced).take(self.word_bounds))
+
+    @property
+    def unspaced(self) -> Mask:
+        """bool [documents]: more than half of the words are such letters."""
+        return 2 * self.unspaced_words > self.words()
+
     def words(self) -> Places:
         """int64 [documents]"""
         return np.diff(self.word_bounds)
@@ -158,6 +170,17 @@ class Structure:
     def word_characters(self) -> Places:
         """int64 [documents]: characters that aren't white space"""
         return np.diff(self.characters_before_word.take(self.word_bounds))
+
+    def spaced_words(self) -> Places:
+        """int64 [documents]: the other words"""
+        return self.words() - self.unspaced_words
+
+    def spaced_word_characters(self) -> Places:
+        """int64 [documents]: characters in them"""
+        if self._are_unspaced is None:
+            return self.word_characters()
+        characters = np.diff(self.characters_before_word) * ~self._are_unspaced
+        return np.diff(_before(characters).take(self.word_bounds))
 
     def words_with_letters(self) -> Places:
         """int64 [documents]"""
@@ -242,7 +265,8 @@ class Structure:
         for step in (1, 2, 3):
             dots &= self.data.take(np.maximum(self.line_ends - step, 0)) == 0x2E
         dots &= self.line_ends - self.line_begins >= 3
-        return dots | (self.last_characters == 0x2026)
+        dots |= self.last_characters == 0x2026
+        return dots
 
 
 def _running_count(mask: Mask) -> NDArray[np.int32]:

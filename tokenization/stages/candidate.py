@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tokenization import shards
-from tokenization.build.layout import versions_folder
+from tokenization.build.layout import read_manifest, versions_folder
 from tokenization.build.showing import page_of_build
 from tokenization.hashing import file_digest, key_of
 from tokenization.preview.page import html_page
@@ -37,38 +37,46 @@ PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars"
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
-    windows = workspace.find("windows")
-    if windows is None:
-        return None
+    inputs = inputs_of(workspace)
+    return None if inputs is None else [*inputs, str(workspace.out.absolute())]
+
+
+def inputs_of(workspace: Workspace) -> list[Any] | None:
+    """All that the folder's files hold: the plan alone says neither which tokens nor what was set aside on the way."""
     recipe = workspace.recipe
-    return [
-        windows.fingerprint,
-        recipe.fingerprint,
-        recipe.name,
-        str(workspace.out.absolute()),
-        versions(),
+    sources = [source.name for source in recipe.sources]
+    results = [
+        *(workspace.find(stage) for stage in ("selection", "tokenizer", "windows")),
+        *(workspace.find(stage, source) for stage in ("documents", "tokens") for source in sources),
     ]
+    if any(result is None for result in results):
+        return None
+    return [[result.fingerprint for result in results if result], recipe.fingerprint, recipe.name, versions()]
 
 
 def valid(workspace: Workspace, value: dict[str, Any]) -> bool:
-    """Whether the folder that the summary speaks of is still there."""
+    """Whether the folder that the summary speaks of is still there, and still holds what these inputs gave."""
     build: Path = versions_folder(workspace.out) / value["fingerprint"]
-    return (build / "manifest.json").is_file()
+    if not (build / "manifest.json").is_file():
+        return False
+    return bool(read_manifest(build).get("inputs_fingerprint") == key_of(inputs_of(workspace)))
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     folder = versions_folder(workspace.out)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".writing-{uuid.uuid4().hex[:12]}"
+    old = part.with_name(f"{part.name}-old")
     part.mkdir()
     try:
         manifest = fill(workspace, part)
         final = folder / manifest["fingerprint"]
         if final.exists():  # the same data under other notes: the newer notes stand
-            shutil.rmtree(final)
+            final.rename(old)
         part.rename(final)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
     return {
         "fingerprint": manifest["fingerprint"],
         "splits": manifest["splits"],
@@ -108,6 +116,7 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
         "recipe": recipe.resolved(),
         "recipe_fingerprint": recipe.fingerprint,
         "fingerprint": fingerprint,
+        "inputs_fingerprint": key_of(inputs_of(workspace)),
         "window": recipe.window,
         "seed": recipe.seed,
         "tokenizer": {

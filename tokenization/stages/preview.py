@@ -18,7 +18,9 @@ CODE = "1"
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
     candidate = workspace.find("candidate")
-    return None if candidate is None else [candidate.fingerprint, workspace.recipe.name]
+    if candidate is None:
+        return None
+    return [candidate.fingerprint, workspace.recipe.name, str(versions_folder(workspace.out))]
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
