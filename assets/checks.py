@@ -43,7 +43,10 @@ def candidate_checks(recipe: Recipe, path: str) -> dg.AssetChecksDefinition:
             for key in sorted(
                 context.selected_asset_check_keys, key=lambda key: list(CHECKS).index(key.name)
             ):
-                yield result_of(CHECKS[key.name](build), asset)
+                finding = CHECKS[key.name](build)
+                if not finding.passed:  # the folder stays to be looked at; the next build makes another
+                    workspace.forget("candidate")
+                yield result_of(finding, asset)
 
     return checks
 

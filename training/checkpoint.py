@@ -57,7 +57,8 @@ def save(
     home.mkdir(parents=True, exist_ok=True)
     final = home / f"step-{progress.step:06d}"
     draft = home / f".step-{progress.step:06d}.part"
-    shutil.rmtree(draft, ignore_errors=True)
+    for unfinished in home.glob(".step-*.part"):
+        shutil.rmtree(unfinished)
     model.save_pretrained(draft)
     copy_inference_files(build, draft)
     torch.save({"optimizer": optimizer.state_dict(), "random": _random_states()}, draft / "trainer_state.pt")

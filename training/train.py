@@ -43,14 +43,13 @@ def main(build_dir: str, out: str, resume: bool, overwrite: bool, **asked: Any) 
     """Train a small model on a build."""
     if reporting.launched_by_dagster():
         process.end_with_parent()
-    process.stop_on_signals()
     process.wait_passively()
     sys.exit(_run(build_dir, Path(out), resume, overwrite, asked))
 
 
 def _run(build_dir: str, out: Path, resume: bool, overwrite: bool, asked: dict[str, Any]) -> int:
     """Train and return the exit code; whatever goes wrong is one message."""
-    run = None
+    process.stop_on_signals(lambda: "nothing had been trained yet")
     try:
         with reporting.open_reporter() as reporter:
             build = open_build(build_dir)
@@ -61,16 +60,13 @@ def _run(build_dir: str, out: Path, resume: bool, overwrite: bool, asked: dict[s
             from training.loop import Run
 
             run = Run(settings, build, reporter)
+            process.stop_on_signals(run.where)
             run.start(resume)
             run.train()
         return 0
     except TokenmillError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
-    except process.Stopped as stopped:
-        where = run.where() if run else "nothing had been trained yet"
-        click.echo(f"stopped by {stopped}: {where}", err=True)
-        return 128 + stopped.number
 
 
 def _make_room(out: Path, resume: bool, overwrite: bool) -> None:

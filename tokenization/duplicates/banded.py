@@ -125,7 +125,7 @@ def banded(
 
 
 def _same_places(chunk: Signatures, num_perm: int) -> int:
-    places = chunk.shape[1]
+    places = int(chunk.shape[1])
     if num_perm not in (0, places):
         raise ValueError(f"signatures of {num_perm} and of {places} places cannot be compared")
     return places

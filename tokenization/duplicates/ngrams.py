@@ -31,9 +31,9 @@ def ngrams_at_words(words: Words, n: int) -> tuple[Hashes, NDArray[np.bool_]]:
         raise ValueError(f"n={n}: an n-gram has at least one word")
     num_words = len(words.hashes)
     whole = np.ones(num_words, bool)
-    if num_words:
-        # the n - 1 words before each end; where a text is shorter they are also the last of those before it
-        whole[np.clip(words.offsets[1:, None] - np.arange(1, n), 0, None)] = False
+    # the n - 1 words before each end; where a text is shorter they are also the last of those before it
+    last = (words.offsets[1:, None] - np.arange(1, n)).ravel()
+    whole[last[last >= 0]] = False
     hashes = np.zeros(num_words, np.uint64)
     for first in range(0, num_words - n + 1, SLICE):
         runs = mixed(_runs_of(words.hashes[first : first + SLICE + n - 1], n))

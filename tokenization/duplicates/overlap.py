@@ -47,7 +47,7 @@ class HashSet:
 
     def contains(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Whether each one is in the set, bool [len(hashes)]."""
-        found = self.leading[hashes >> self.shift]
+        found: NDArray[np.bool_] = self.leading[hashes >> self.shift]
         maybe = np.flatnonzero(found)
         at = np.searchsorted(self.hashes, hashes[maybe])
         at[at == len(self.hashes)] = 0

@@ -57,7 +57,7 @@ def shingles(texts: pa.Array | pa.ChunkedArray, ngram: int = NGRAM) -> tuple[Has
     if not len(short):
         return members, offsets
     data, places = text_buffers(texts)
-    whole = [xxhash.xxh3_64_intdigest(data[places[text] : places[text + 1]]) for text in short]
+    whole = [xxhash.xxh3_64_intdigest(data[places[text] : places[text + 1]].tobytes()) for text in short]
     members = np.insert(members, offsets[short], np.array(whole, np.uint64))
     counts = np.maximum(np.diff(offsets), 1)
     return members, np.concatenate([[0], np.cumsum(counts)])

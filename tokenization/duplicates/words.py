@@ -176,17 +176,17 @@ def _runs(kinds: NDArray[np.uint8], borders: Places) -> tuple[Places, Places]:
 
 def _polynomials(codes: Hashes, begins: Places, ends: Places) -> Hashes:
     """The hash of codes[begins[i]:ends[i]] for each i, uint64 [num_words]."""
-    powers, inverses = _powers()
+    powers, inverses = _powers(BLOCK)
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum(codes * powers[: len(codes)], out=sums[1:])
     return mixed((sums[ends] - sums[begins]) * inverses[begins])
 
 
 @lru_cache(1)
-def _powers() -> tuple[Hashes, Hashes]:
-    """B⁰, B¹, … and their inverses, as many as a block has bytes; uint64 [BLOCK] each."""
+def _powers(number: int) -> tuple[Hashes, Hashes]:
+    """B⁰, B¹, … and their inverses, as many as a block has bytes; uint64 [number] each."""
     return tuple(  # type: ignore[return-value]
-        np.cumprod(np.append(np.uint64(1), np.full(BLOCK - 1, base, np.uint64)), dtype=np.uint64)
+        np.cumprod(np.append(np.uint64(1), np.full(number - 1, base, np.uint64)), dtype=np.uint64)
         for base in (BASE, INVERSE)
     )
 

@@ -16,33 +16,40 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
-SCRIPTS = (
-    *("Latin", "Han", "Hiragana", "Katakana", "Bopomofo", "Hangul", "Cyrillic", "Greek", "Arabic", "Hebrew"),
-    *("Devanagari", "Bengali", "Gujarati", "Gurmukhi", "Kannada", "Malayalam", "Sinhala", "Tamil", "Telugu"),
-    *("Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Armenian", "Georgian", "Ethiopic", "Mongolian"),
-)
 UNSPACED_SCRIPTS = ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 """Scripts written without spaces between words: their letters are counted as words."""
 
-SCRIPT_IDS = {script: place for place, script in enumerate(SCRIPTS, start=1)}
-OTHER_LETTER, NUMBER = 30, 31  # in the low five bits, as the scripts are; 0 is anything else
-KIND, WHITE_SPACE, CONTINUATION = 0x1F, 0x20, 0x80  # the class byte's bits
-_CODE_POINTS = 0x20000  # of which each is looked up; all letters above are Han (planes 2 and 3)
-_HAN_PLANES = range(0x20000, 0x40000)
+SCRIPTS = (
+    *UNSPACED_SCRIPTS,
+    *("Latin", "Hangul", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Gujarati"),
+    *("Gurmukhi", "Kannada", "Malayalam", "Sinhala", "Tamil", "Telugu", "Armenian", "Georgian", "Ethiopic"),
+)
+SCRIPT_KINDS = {script: kind for kind, script in enumerate(SCRIPTS, start=1)}
+OTHER_LETTER, NUMBER = 30, 31  # kinds as the scripts are; 0 is anything else
+
+KIND, WHITE_SPACE, CONTINUATION = 0x1F, 0x20, 0x80  # the bits of a class
+_CODE_POINTS = 0x20000  # each is looked up; the letters of the next planes are Han
+_HAN_PLANES = slice(0x20000, 0x40000)
 
 
-def kinds_table(kinds: tuple[int, ...]) -> NDArray[np.bool_]:
-    """bool [256]: whether a class byte is of one of these kinds."""
-    table = np.zeros(256, np.bool_)
+def are_letters(classes: Bytes) -> Mask:
+    """Letters of any script."""
+    return (classes & KIND) - np.uint8(1) < OTHER_LETTER
+
+
+def are_unspaced(classes: Bytes) -> Mask:
+    """Letters of scripts without spaces between words."""
+    return (classes & KIND) - np.uint8(1) < len(UNSPACED_SCRIPTS)
+
+
+def are_of(classes: Bytes, kinds: tuple[int, ...]) -> Mask:
+    """Letters of these scripts."""
+    found = np.zeros(len(classes), np.bool_)
     for kind in kinds:
-        table[[kind, kind | WHITE_SPACE]] = True
-    return table
-
-
-LETTERS = kinds_table(tuple(range(1, NUMBER)))
-UNSPACED_LETTERS = kinds_table(tuple(SCRIPT_IDS[script] for script in UNSPACED_SCRIPTS))
-LETTERS_AND_NUMBERS = kinds_table(tuple(range(1, NUMBER + 1)))
+        found |= classes & KIND == kind
+    return found
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,14 +58,14 @@ def class_table() -> Bytes:
     table = np.zeros(0x110000, np.uint8)
     for first, last in _runs(r"[\p{L}]+"):
         table[first : last + 1] = OTHER_LETTER
-    for script, number in SCRIPT_IDS.items():
+    for script, kind in SCRIPT_KINDS.items():
         for first, last in _runs(rf"[\p{{{script}}}&&\p{{L}}]+"):
-            table[first : last + 1] = number
+            table[first : last + 1] = kind
     for first, last in _runs(r"\p{N}+"):
         table[first : last + 1] = NUMBER
     for first, last in _runs(r"\p{White_Space}+"):
         table[first : last + 1] |= WHITE_SPACE
-    table[_HAN_PLANES.start : _HAN_PLANES.stop] = SCRIPT_IDS["Han"]
+    table[_HAN_PLANES] = SCRIPT_KINDS["Han"]
     table.flags.writeable = False
     return table
 
@@ -92,9 +99,9 @@ def character_classes(data: Bytes) -> Bytes:
     All bytes of a white-space character have `WHITE_SPACE`.
     """
     classes = _byte_table().take(data)
-    leads = np.flatnonzero(data >= 0xC0)
-    if not len(leads):
+    if not len(data) or int(data.max()) < 0x80:
         return classes
+    leads = np.flatnonzero(classes == _UNDECIDED)
     found = class_table().take(code_points(data, leads))
     classes[leads] = found
     spaces = leads[(found & WHITE_SPACE) != 0]
@@ -106,28 +113,35 @@ def character_classes(data: Bytes) -> Bytes:
     return classes
 
 
+_UNDECIDED = 0xFF
+
+
 @functools.lru_cache(maxsize=1)
 def _byte_table() -> Bytes:
-    table = np.zeros(256, np.uint8)
-    table[:128] = class_table()[:128]
+    """The class that a byte alone decides: of ASCII, and of lead bytes all of whose characters are alike."""
+    table = np.full(256, _UNDECIDED, np.uint8)
+    table[:0x80] = class_table()[:0x80]
     table[0x80:0xC0] = CONTINUATION
+    for lead in range(0xE1, 0xF0):  # three bytes, 4096 characters each: most of Han and Hangul
+        classes = np.unique(class_table()[(lead & 0x0F) << 12 : (lead & 0x0F) + 1 << 12])
+        if len(classes) == 1 and not classes[0] & WHITE_SPACE:
+            table[lead] = classes[0]
     return table
 
 
 def code_points(data: Bytes, leads: Places) -> NDArray[np.int32]:
-    """The code points of the characters that begin at these places; white space for none else."""
-    first = data.take(leads).astype(np.int32)
-    last = len(data) - 1
-    points = first.copy()
-    two = np.flatnonzero(first >= 0xC0)
-    if not len(two):
-        return points
-    follow = [data.take(np.minimum(leads[two] + step, last)).astype(np.int32) & 0x3F for step in (1, 2, 3)]
-    lead = first[two]
-    double = (lead & 0x1F) << 6 | follow[0]
-    triple = (lead & 0x0F) << 12 | follow[0] << 6 | follow[1]
-    fourfold = (lead & 0x07) << 18 | follow[0] << 12 | follow[1] << 6 | follow[2]
-    points[two] = np.where(lead < 0xE0, double, np.where(lead < 0xF0, triple, fourfold))
+    """int32 [leads]: the code points of the characters that begin at these places."""
+    first = data.take(leads)
+    points = first.astype(np.int32)
+    for num_bytes, low, high in ((2, 0xC0, 0xE0), (3, 0xE0, 0xF0), (4, 0xF0, 0xF8)):
+        chosen = np.flatnonzero((first >= low) & (first < high))
+        if not len(chosen):
+            continue
+        places = leads[chosen]
+        value = first[chosen].astype(np.int32) & 0x7F >> num_bytes
+        for step in range(1, num_bytes):
+            value = value << 6 | data.take(places + step).astype(np.int32) & 0x3F
+        points[chosen] = value
     return points
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.ingest.cleaning import text_bytes
-from tokenization.quality.characters import SCRIPT_IDS, Bytes, Places, code_points_of
+from tokenization.quality.characters import SCRIPT_KINDS, Bytes, Places, code_points_of
 from tokenization.quality.detection import detect_languages
 from tokenization.quality.repetition import Repetition
 from tokenization.quality.structure import Structure
@@ -95,13 +95,15 @@ class Measured:
 
     def script_letters(self, scripts: str) -> Places:
         """Letters of these scripts, joined by +."""
-        return self.structure.letters_of(tuple(SCRIPT_IDS[script] for script in scripts.split("+")))
+        return self.structure.letters_of(tuple(SCRIPT_KINDS[script] for script in scripts.split("+")))
 
     def by_words(self, characters_of: Callable[[int], Places], n: int) -> Places:
         """What is measured of n-grams; in unspaced documents of as many letters as n words have."""
         unspaced = self.structure.unspaced
         if not unspaced.any():
             return characters_of(n)
+        if unspaced.all():
+            return characters_of(letters_in(n))
         return np.where(unspaced, characters_of(letters_in(n)), characters_of(n))
 
     @cached_property

@@ -29,20 +29,26 @@ _LONG_WORD = 64  # bytes; longer words are hashed one by one
 
 def first_equals(keys: Keys) -> Places:
     """int64 [keys]: index of the first key that is equal; its own where it is the first."""
-    first = np.empty(len(keys), np.int64)
-    todo = np.arange(len(keys))
-    waiting, multiplier = keys, int(_ODD)
-    while len(todo):
-        bits = max(len(todo).bit_length() + 1, 4)
-        slots = (waiting * np.uint64(multiplier) >> np.uint64(64 - bits)).view(np.int64)
-        owner = np.empty(1 << bits, np.int64)
-        owner[slots[::-1]] = todo[::-1]  # of several in a slot the last written stays: the first of them
-        owners = owner.take(slots)
-        same = keys.take(owners) == waiting
-        first[todo[same]] = owners[same]
-        todo, waiting = todo[~same], waiting[~same]
-        multiplier = multiplier * int(_MIX[0]) % (1 << 64) | 1  # those that shared a slot part in the next round
+    first, left = _first_in_slots(keys, int(_ODD))
+    multiplier = int(_ODD)
+    while len(left):
+        multiplier = multiplier * int(_MIX[0]) % (1 << 64)  # odd; those that shared a slot now part
+        waiting = keys.take(left)
+        found, rest = _first_in_slots(waiting, multiplier)
+        first[left] = left.take(found)
+        left = left.take(rest)
     return first
+
+
+def _first_in_slots(keys: Keys, multiplier: int) -> tuple[Places, Places]:
+    """(index of the first key in each key's slot, the keys to which that one isn't equal)."""
+    bits = max(len(keys).bit_length() + 1, 4)
+    slots = (keys * np.uint64(multiplier) >> np.uint64(64 - bits)).view(np.int64)
+    owner = np.empty(1 << bits, np.int32)
+    # of several in a slot the last written stays, which is the first of them
+    owner[slots[::-1]] = np.arange(len(keys) - 1, -1, -1, dtype=np.int32)
+    first = owner.take(slots).astype(np.int64)
+    return first, np.flatnonzero(keys.take(first) != keys)
 
 
 def mixed(keys: Keys) -> Keys:
@@ -55,7 +61,7 @@ def mixed(keys: Keys) -> Keys:
 def word_hashes(data: Bytes, begins: Places, ends: Places) -> Keys:
     """uint64 [words]: equal for equal words."""
     padded = np.concatenate((data, np.zeros(8, np.uint8)))
-    eights: Keys = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))  # the 8 bytes from each place
+    eights: Keys = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,)).copy()  # 8 bytes at each place
     lengths = ends - begins
     heads = eights.take(begins) & _masks(lengths)
     hashes = mixed(heads | np.where(lengths < 8, lengths, 0).astype(np.uint64) << np.uint64(56))
@@ -83,7 +89,7 @@ class Repetition:
 
     def __init__(self, structure: Structure) -> None:
         self._structure = structure
-        self._ngrams = [_NGrams(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))]
+        self._ngrams: dict[int, _NGrams] = {}
 
     @cached_property
     def _hashes(self) -> Keys:
@@ -115,8 +121,9 @@ class Repetition:
         if not len(first_words):
             return np.zeros(0, np.bool_)
         lengths = np.diff(np.append(first_words, len(self._hashes)))
-        place = (np.arange(len(self._hashes)) - np.repeat(first_words, lengths)).astype(np.uint64)
-        sums = np.add.reduceat(mixed(self._hashes + place * _ODD), first_words)
+        place = np.arange(len(self._hashes)) - np.repeat(first_words, lengths)
+        weights = mixed(np.arange(1, int(lengths.max()) + 1, dtype=np.uint64)) | np.uint64(1)
+        sums = np.add.reduceat(self._hashes * weights.take(place), first_words)
         first = first_equals(mixed(sums + documents.astype(np.uint64) * _MIX[1]))
         return first != np.arange(len(first))
 
@@ -182,26 +189,31 @@ class Repetition:
         return np.bincount(documents, characters, structure.num_documents).astype(np.int64)
 
     def _ngrams_of(self, n: int) -> _NGrams:
-        while len(self._ngrams) <= n:
-            size = len(self._ngrams)
-            self._ngrams.append(self._words() if size == 1 else self._longer(self._ngrams[-1], size))
+        """n-grams that occur twice in their document."""
+        if n not in self._ngrams:
+            self._ngrams[n] = self._counted(n) if n <= 2 else self._longer(self._ngrams_of(n - 1))
         return self._ngrams[n]
 
-    def _words(self) -> _NGrams:
-        documents = self._structure.word_documents.astype(np.uint64)
-        first = first_equals(mixed(self._hashes + documents * _MIX[1]))
-        return _repeated(np.arange(len(first)), first, len(first))
+    def _counted(self, n: int) -> _NGrams:
+        """Words, or pairs of words, by their hashes."""
+        hashes, documents = self._hashes, self._structure.word_documents
+        places = np.arange(len(hashes))
+        keys = hashes
+        if n == 2:
+            keys = keys[:-1] * _MIX[0] + hashes[1:]
+            places = places[:-1]
+        keys = keys + documents[: len(keys)].astype(np.uint64) * _MIX[1]
+        if n == 2 and self._structure.num_documents > 1:
+            places = np.flatnonzero(documents[:-1] == documents[1:])
+            keys = keys.take(places)
+        return _repeated(places, places.take(first_equals(mixed(keys))), len(hashes))
 
-    def _longer(self, grams: _NGrams, n: int) -> _NGrams:
-        """n-grams that occur twice, from the (n-1)-grams that do."""
-        places, first = grams.places, grams.first
-        pairs = np.flatnonzero(places[1:] == places[:-1] + 1)
-        if n == 2:  # what is longer then can't leave a document either
-            documents = self._structure.word_documents
-            pairs = pairs[documents.take(places[pairs]) == documents.take(places[pairs + 1])]
-        keys = (first[pairs] << 32 | first[pairs + 1]).astype(np.uint64)
-        kept = places[pairs]
-        return _repeated(kept, kept.take(first_equals(keys)), len(self._hashes))
+    def _longer(self, grams: _NGrams) -> _NGrams:
+        """n-grams that occur twice, from the (n-1)-grams that do: two that overlap are one."""
+        pairs = np.flatnonzero(grams.places[1:] == grams.places[:-1] + 1)
+        keys = (grams.first.take(pairs) << 32 | grams.first.take(pairs + 1)).view(np.uint64)
+        places = grams.places.take(pairs)
+        return _repeated(places, places.take(first_equals(keys)), len(self._hashes))
 
 
 class _NGrams:
@@ -215,5 +227,5 @@ class _NGrams:
 
 def _repeated(places: Places, first: Places, num_words: int) -> _NGrams:
     counts = np.bincount(first, minlength=num_words)
-    repeated = counts.take(first) > 1
-    return _NGrams(places[repeated], first[repeated], counts)
+    repeated = np.flatnonzero(counts.take(first) > 1)
+    return _NGrams(places.take(repeated), first.take(repeated), counts)

@@ -21,18 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenization.quality.characters import (
-    LETTERS,
-    LETTERS_AND_NUMBERS,
-    UNSPACED_LETTERS,
+    KIND,
     WHITE_SPACE,
     Bytes,
+    Mask,
     Places,
+    are_letters,
+    are_of,
+    are_unspaced,
     character_classes,
     code_points,
-    kinds_table,
 )
-
-Mask = NDArray[np.bool_]
 
 
 class Structure:
@@ -71,17 +70,13 @@ class Structure:
         """int64 [documents]"""
         return self.characters_between(self.offsets[:-1], self.offsets[1:])
 
-    @cached_property
-    def _letters_before(self) -> NDArray[np.int32]:
-        return _running_count(LETTERS.take(self.classes))
-
     def letters(self) -> Places:
         """int64 [documents]"""
-        return np.diff(self._letters_before.take(self.offsets)).astype(np.int64)
+        return self._per_document(are_letters(self.classes))
 
     def letters_of(self, kinds: tuple[int, ...]) -> Places:
         """int64 [documents]: letters of these scripts, given by `SCRIPT_IDS`."""
-        return self._per_document(kinds_table(kinds).take(self.classes))
+        return self._per_document(are_of(self.classes, kinds))
 
     def _per_document(self, mask: Mask) -> Places:
         """How many are true in each document."""
@@ -95,25 +90,25 @@ class Structure:
 
     @cached_property
     def _word_spans(self) -> tuple[Places, Places]:
-        space = (self.classes & WHITE_SPACE) != 0
-        breaks = np.empty(len(space), np.bool_)  # a word or a run of white space begins
-        if len(space):
-            breaks[0] = True
-            np.not_equal(space[1:], space[:-1], out=breaks[1:])
+        filled = (self.classes & WHITE_SPACE) == 0
+        if not len(filled):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        breaks = np.empty(len(filled), np.bool_)  # a word or a run of white space begins
+        np.not_equal(filled[1:], filled[:-1], out=breaks[1:])
         breaks[self._begins] = True
         if not self.has_only_ascii:
             breaks[self._unspaced_breaks(breaks)] = True
-        begins = np.flatnonzero(breaks)
-        ends = np.append(begins[1:], len(space))
-        are_words = ~space.take(begins)
-        return begins[are_words], ends[are_words]
+        begins = np.flatnonzero(breaks & filled)
+        breaks[1:] &= filled[:-1]  # behind a word, which ends at the break
+        ends = np.flatnonzero(breaks[1:]) + 1
+        return begins, np.append(ends, len(filled)) if filled[-1] else ends
 
     def _unspaced_breaks(self, breaks: Mask) -> Places:
         """Where letters of scripts without spaces make words begin inside runs of other than white space."""
-        if not UNSPACED_LETTERS.take(self.classes).any():
+        if not are_unspaced(self.classes).any():
             return np.zeros(0, np.int64)
-        places = np.flatnonzero(LETTERS_AND_NUMBERS.take(self.classes))
-        unspaced = UNSPACED_LETTERS.take(self.classes.take(places))
+        places = np.flatnonzero(self.classes & KIND)  # letters and numbers
+        unspaced = are_unspaced(self.classes.take(places))
         follow = np.flatnonzero(unspaced[:-1] & ~unspaced[1:]) + 1  # another script behind such a letter
         run = np.flatnonzero(breaks)
         runs = [np.searchsorted(run, places[follow - back], side="right") for back in (0, 1)]
@@ -149,7 +144,7 @@ class Structure:
         """bool [words]: letters of scripts without spaces; None where there are none."""
         if self.has_only_ascii:
             return None
-        return UNSPACED_LETTERS.take(self.classes.take(self.word_begins))
+        return are_unspaced(self.classes.take(self.word_begins))
 
     @cached_property
     def unspaced_words(self) -> Places:
@@ -184,8 +179,13 @@ class Structure:
 
     def words_with_letters(self) -> Places:
         """int64 [documents]"""
-        before = self._letters_before
-        with_letters = before.take(self.word_ends) > before.take(self.word_begins)
+        letters = are_letters(self.classes)
+        with_letters = letters.take(self.word_begins)
+        others = np.flatnonzero(~with_letters)  # of these the rest is looked at too
+        if len(others):
+            spans = np.stack((self.word_begins[others], self.word_ends[others]), axis=1).ravel()
+            within = np.add.reduceat(np.append(letters, False), spans, dtype=np.int32)[::2]
+            with_letters[others] = within > 0
         return np.diff(_before(with_letters).take(self.word_bounds))
 
     # --- lines and paragraphs
@@ -193,8 +193,10 @@ class Structure:
     @cached_property
     def _lines(self) -> tuple[Places, Places, Places]:
         """First word, word behind the last, and first line of each paragraph, of lines that aren't blank."""
-        feeds = np.flatnonzero(self.data == 10) + 1
-        begins = np.union1d(feeds[feeds < len(self.data)], self._begins)
+        opens = np.zeros(len(self.data), np.bool_)
+        np.equal(self.data[:-1], 10, out=opens[1:])
+        opens[self._begins] = True
+        begins = np.flatnonzero(opens)
         first = np.searchsorted(self.word_begins, begins)
         behind = np.append(first[1:], len(self.word_begins))
         filled = behind > first

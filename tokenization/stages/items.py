@@ -2,11 +2,12 @@
 
 A document's row has its file, place and content hash; a session's (or a cut's) also its messages as they were
 rendered, its tool definitions and the target spans in token positions of its sequence.
-Price: written source by source; one source's small columns in memory at a time.
+Price: one chunk's rows and one row group in memory at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tokenization.stages.tables import open_table
 from tokenization.stages.tokens import load_sequences
 from tokenization.stages.workspace import Workspace
 
+ROW_GROUP = 16384  # rows: a few tens of megabytes of long sessions
 SPAN = pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("message", pa.int32())])
 ITEM_SCHEMA = pa.schema(
     [
@@ -44,10 +46,27 @@ ITEM_SCHEMA = pa.schema(
 
 def write_items(workspace: Workspace, path: Path) -> None:
     """Every source's items in recipe order."""
+    tables = (
+        table for source in workspace.recipe.sources for table in source_items(workspace, source.name)
+    )
     with pq.ParquetWriter(path, ITEM_SCHEMA, compression="zstd") as writer:
-        for source in workspace.recipe.sources:
-            for table in source_items(workspace, source.name):
-                writer.write_table(table)
+        for group in regrouped(tables, ROW_GROUP):
+            writer.write_table(group)
+
+
+def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of this many, so that the file does not tell how the sources were cut into chunks."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        held.append(table)
+        count += len(table)
+        while count >= rows:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, rows).combine_chunks()
+            held, count = [whole.slice(rows)], count - rows
+    if count:
+        yield pa.concat_tables(held).combine_chunks()
 
 
 def source_items(workspace: Workspace, name: str) -> Any:

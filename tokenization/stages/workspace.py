@@ -156,6 +156,13 @@ class Workspace:
         self.store.save_result(stage, key, value)
         return self._remember(StageResult(stage, name, key, value, reused=False))
 
+    def forget(self, stage: str, name: str = "") -> None:
+        """Drop the stage's summary, so that the stage runs again; its files stay."""
+        key = self.key(stage, name)
+        self._found.pop((stage, name), None)
+        if key is not None:
+            self.store.result_path(stage, key).unlink(missing_ok=True)
+
     def _remember(self, result: StageResult) -> StageResult:
         self._found[(result.stage, result.name)] = result
         return result
