@@ -169,6 +169,13 @@ class Project:
 
         return Workspace(load_recipe(self.path), Store(self.folder / "store"), self.out, **options)
 
+    def candidate(self, **options: Any) -> Path:
+        """Every stage in order, without Dagster and without publishing: the candidate's folder."""
+        workspace = self.workspace(**options)
+        for stage, name in workspace.nodes():
+            workspace.run(stage, name)
+        return self.out.with_name(f"{self.out.name}.versions") / workspace.result("candidate").fingerprint
+
     def objects(self, stage: str) -> set[str]:
         """The keys of the stage's objects in the store."""
         return {path.name for path in (self.folder / "store" / "objects" / stage).glob("*/*")}

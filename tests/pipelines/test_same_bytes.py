@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from builds_read import dataset_of, decoder, segments_of
-from small_recipes import Project, chat_source, json_lines, paragraph, question_rows, text_source
+from small_recipes import Project, chat_source, json_lines, paragraph, question_rows, small_project, text_source
 
+from tokenization.engine import Engine
 from tokenization.hashing import file_digest
 
 CHUNK = "6000"  # bytes; the sources below have 30 kB to 60 kB
@@ -36,18 +39,29 @@ def digests(build: Path) -> dict[str, str]:
     return {path.relative_to(build).as_posix(): file_digest(path) for path in sorted(names)}
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path) -> Project:
+    folder = tmp_path_factory.mktemp("bytes") / "project"
+    return project_of(lambda **changes: small_project(folder, small_tokenizer, **changes))
+
+
+@pytest.fixture(scope="module")
+def whole(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build with chunks of the usual size, put aside."""
+    return Path(project.candidate()).rename(tmp_path_factory.mktemp("whole") / "build")
+
+
 def test_one_worker_and_two_give_the_same_build_and_two_did_share_the_work(
     new_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = project_of(new_project), project_of(new_project)
-    for project, workers in ((one, 1), (two, 2)):
-        told = project.built("--workers", workers, TOKENMILL_CHUNK_BYTES=CHUNK)
-        assert told["reused"] is False and len(project.steps()) == 1
-    assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
-    assert digests(one.out.resolve()) == digests(two.out.resolve())
-    assert len(digests(one.out.resolve())) > 10
-
     monkeypatch.setenv("TOKENMILL_CHUNK_BYTES", CHUNK)
+    one, two = project_of(new_project), project_of(new_project)
+    alone = one.candidate(engine=Engine(workers=1))
+    told = two.built("--workers", 2)
+    assert told["reused"] is False and told["fingerprint"] == alone.name
+    assert digests(alone) == digests(two.out.resolve())
+    assert len(digests(alone)) > 10
+
     for project, most in ((one, 1), (two, 2)):
         workspace = project.workspace()
         for stage in ("documents", "tokens"):
@@ -70,17 +84,20 @@ def crossing_borders(project: Project) -> None:
     assert sum(text[border - 1 : border] != b"\n" for border in borders) >= 3
 
 
-def test_other_chunk_sizes_give_the_same_rows_and_the_same_fingerprint(
-    new_project: Callable[..., Project],
+@pytest.mark.parametrize("size", [5000, 9000, 1 << 20])
+def test_other_chunk_sizes_give_the_same_build(
+    project: Project,
+    whole: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
 ) -> None:
-    first, second = project_of(new_project), project_of(new_project)
-    first.built(TOKENMILL_CHUNK_BYTES="9000")
-    second.built(TOKENMILL_CHUNK_BYTES=str(1 << 20))
-    rows = [dataset_of(project.out) for project in (first, second)]
-    assert len(rows[0]["train"]) > 50 and rows[0] == rows[1]
-    assert first.manifest["fingerprint"] == second.manifest["fingerprint"]
-    parts = [project.manifest["splits"] for project in (first, second)]
-    assert parts[0] == parts[1]
+    shutil.rmtree(project.folder / "store")
+    monkeypatch.setenv("TOKENMILL_CHUNK_BYTES", str(size))
+    assert len(dataset_of(whole)["train"]) > 50
+    made = project.candidate()
+    assert dataset_of(made) == dataset_of(whole) and digests(made) == digests(whole)
+    fingerprints = [json.loads((build / "manifest.json").read_text())["fingerprint"] for build in (made, whole)]
+    assert fingerprints[0] == fingerprints[1]
 
 
 def test_every_page_comes_back_whole_from_a_build_of_texts_alone(new_project: Callable[..., Project]) -> None:
@@ -88,13 +105,13 @@ def test_every_page_comes_back_whole_from_a_build_of_texts_alone(new_project: Ca
         name="texts", sources=[text_source("pages", "data/pages.jsonl")], mixture=None, chat=None
     )
     project.file("data/pages.jsonl", json_lines(PAGES))
-    project.built(TOKENMILL_CHUNK_BYTES=CHUNK)
-    manifest = project.manifest
+    build = project.candidate()
+    manifest = json.loads((build / "manifest.json").read_text())
     assert manifest["mixture"] is None and manifest["template_fingerprint"] is None
     assert manifest["proof"] == {"sessions": 0, "proven": 0, "set_aside": 0, "lossy": 0}
     assert manifest["tokenizer"]["stop_token_ids"] == [manifest["tokenizer"]["document_end_token_id"]]
-    decode = decoder(project.out)
-    shown = segments_of(dataset_of(project.out))
+    decode = decoder(build)
+    shown = segments_of(dataset_of(build))
     texts = {
         item: decode([token for start in sorted(pieces) for token in pieces[start][0]])
         for (_, _, item), pieces in shown.items()
@@ -112,13 +129,13 @@ def test_every_session_comes_back_from_a_build_of_chats_alone(new_project: Calla
         mixture=None,
         sft={"layout": "rows"},
     )
-    project.built()
-    assert project.manifest["mixture"] is None
-    dataset = dataset_of(project.out)
+    build = project.candidate()
+    assert json.loads((build / "manifest.json").read_text())["mixture"] is None
+    dataset = dataset_of(build)
     for row in [row for rows in dataset.values() for row in rows]:
         assert row["kind"] == "sft" and len(row["seq_lens"]) == 1
         assert row["seq_lens"][0] == len(row["input_ids"]) == len(row["loss_mask"])
-    decode = decoder(project.out)
+    decode = decoder(build)
     shown = {item: decode(pieces[0][0]) for (_, _, item), pieces in segments_of(dataset).items()}
     assert len(shown) == 260
     for row in question_rows():

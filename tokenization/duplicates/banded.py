@@ -1,8 +1,7 @@
 """All signatures and their band hashes, in memory while they fit, else in two scratch files.
 
 Guarantees: the same values wherever they lie; files are gone at the end, also after an error. Price: 4·num_perm +
-8·(bands + 1) bytes a text, in memory or on disk; on disk nothing stays mapped between two calls, and a call holds some
-40 MB.
+8·(bands + 1) bytes a text, in memory or on disk; from disk, some 20 MB are read at a time and nothing is mapped.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +25,7 @@ from tokenization.duplicates.words import Hashes
 Signatures = NDArray[np.uint32]  # uint32 [num_texts, num_perm]
 
 ROWS = 32 << 10  # signatures hashed at once
-PAIRS = 8 << 10  # signatures compared at once
+PAIRS = 4 << 10  # signatures compared at once
 WHOLE = -1  # the band that is the whole signature
 
 
@@ -71,21 +71,33 @@ class BandedSignatures:
         counts = np.empty(len(left), np.int64)
         for first in range(0, len(left), PAIRS):
             part = slice(first, first + PAIRS)
-            rows = self._mapped()  # anew each time: pages of the last call are let go
-            counts[part] = np.count_nonzero(rows[left[part]] == rows[right[part]], axis=1)
+            if isinstance(self._rows, np.ndarray):
+                same = self._rows[left[part]] == self._rows[right[part]]
+            else:
+                needed, at = np.unique(np.concatenate([left[part], right[part]]), return_inverse=True)
+                rows, half = self._read(needed), len(at) // 2
+                same = rows[at[:half]] == rows[at[half:]]
+            counts[part] = np.count_nonzero(same, axis=1)
         return counts
 
     def _slice(self, first: int, stop: int) -> Signatures:
         if isinstance(self._rows, np.ndarray):
             return self._rows[first:stop]
-        width = 4 * self.num_perm
-        rows = np.fromfile(self._rows, np.uint32, (stop - first) * self.num_perm, offset=first * width)
+        rows = np.fromfile(
+            self._rows, np.uint32, (stop - first) * self.num_perm, offset=first * 4 * self.num_perm
+        )
         return rows.reshape(-1, self.num_perm)
 
-    def _mapped(self) -> Signatures:
-        if isinstance(self._rows, np.ndarray):
-            return self._rows
-        return np.memmap(self._rows, np.uint32, "r", shape=(self.num_texts, self.num_perm))
+    def _read(self, needed: Places) -> Signatures:
+        """These signatures (ascending) from the file, run by run: a map of it would bring in whole neighbourhoods."""
+        assert isinstance(self._rows, Path)
+        rows = np.empty((len(needed), self.num_perm), np.uint32)
+        runs = np.flatnonzero(np.diff(needed, prepend=-2, append=self.num_texts + 1) != 1).tolist()
+        with open(self._rows, "rb", buffering=0) as file:
+            for first, stop in pairwise(runs):
+                file.seek(int(needed[first]) * 4 * self.num_perm)
+                file.readinto(rows[first:stop].data)
+        return rows
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from tokenization.duplicates.components import Components, Places
 from tokenization.duplicates.words import Hashes
 
 ALL_PAIRS = 128
-MEMORY = 1 << 30  # bytes of signatures and band hashes held: about one and a half million texts of 128 places
+MEMORY = 256 << 20  # bytes of signatures and band hashes held: about 390,000 texts of 128 places
 
 
 @dataclass(frozen=True)

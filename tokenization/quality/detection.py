@@ -9,6 +9,7 @@ Price: about 0.3 ms a document of 2 kB; the model takes 0.3 s to load, once.
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 from typing import Any
 
@@ -24,13 +25,13 @@ HEAD_BYTES = 2000
 @functools.lru_cache(maxsize=1)
 def _identifier() -> Any:
     try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+        library = importlib.import_module("py3langid.langid")
     except ImportError:
         raise RecipeError(
             "the rule language needs the library py3langid, which isn't installed; pip install py3langid, "
             "or use the rule script, which needs nothing"
         ) from None
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return library.LanguageIdentifier.from_model_file(library.MODEL_FILE, norm_probs=True)
 
 
 @functools.lru_cache(maxsize=1)

@@ -125,7 +125,8 @@ class Repetition:
         weights = mixed(np.arange(1, int(lengths.max()) + 1, dtype=np.uint64)) | np.uint64(1)
         sums = np.add.reduceat(self._hashes * weights.take(place), first_words)
         first = first_equals(mixed(sums + documents.astype(np.uint64) * _MIX[1]))
-        return first != np.arange(len(first))
+        repeats: NDArray[np.bool_] = first != np.arange(len(first))
+        return repeats
 
     def duplicate_lines(self) -> Places:
         """int64 [documents]: lines that repeat an earlier one"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokenization.build.layout import versions_folder
-from tokenization.build.showing import page_of_build
+from tokenization.build.showing import in_turn, page_of_build
 from tokenization.hashing import key_of
 from tokenization.preview.markdown import markdown_preview
 from tokenization.stages.workspace import Workspace
@@ -26,7 +26,7 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     build = versions_folder(workspace.out) / workspace.result("candidate").fingerprint
     page = page_of_build(build)
-    markdown = markdown_preview(page.sequences)
+    markdown = markdown_preview(in_turn(page.sequences))
     return {
         "fingerprint": key_of(markdown),
         "markdown": markdown,

@@ -1,0 +1,144 @@
+"""Items become token sequences: documents closed, sessions made to fit, every one accounted for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_recipes import Project, chat_source, json_lines, sentence, text_source
+
+from tokenization.build.verify import verify
+from tokenization.errors import BuildError
+from tokenization.ledger import Entry, problems
+from tokenization.stages.text_tokens import batches, close_documents
+
+
+@given(st.lists(st.lists(st.integers(1, 60_000), max_size=6), max_size=8))
+def test_every_document_keeps_its_ids_and_gains_its_end(documents: list[list[int]]) -> None:
+    ids = np.array([token for document in documents for token in document], np.uint32)
+    offsets = np.cumsum([0, *(len(document) for document in documents)])
+    closed, lengths = close_documents(ids, offsets, 7, np.dtype(np.uint16))
+    assert closed.tolist() == [token for document in documents for token in [*document, 7]]
+    assert lengths.tolist() == [len(document) + 1 for document in documents]
+    assert closed.dtype == np.uint16
+
+
+def test_batches_hold_every_text_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokenization.stages import text_tokens
+
+    monkeypatch.setattr(text_tokens, "BATCH_BYTES", 10)
+    texts = ["a" * 4, "b" * 7, "", "c" * 30, "d"]
+    column = pa.chunked_array([texts[:2], texts[2:]], pa.large_string())
+    made = list(batches(column))
+    assert made == [["aaaa", "bbbbbbb"], ["", "c" * 30], ["d"]]
+
+
+def long_talks() -> list[dict[str, Any]]:
+    """One short session, one of many turns, one whose only answer is longer than any window."""
+    import random
+
+    chance = random.Random(9)
+
+    def turns(count: int) -> list[dict[str, str]]:
+        made = [{"role": "system", "content": "Be brief."}]
+        for _ in range(count):
+            made += [
+                {"role": "user", "content": sentence(chance)},
+                {"role": "assistant", "content": sentence(chance)},
+            ]
+        return made
+
+    endless = [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": "word " * 400}]
+    return [
+        {"id": "short", "messages": turns(1)},
+        {"id": "long", "messages": turns(12)},
+        {"id": "endless", "messages": endless},
+    ]
+
+
+@pytest.mark.parametrize("policy", ["drop_turns", "set_aside", "split"])
+def test_no_session_is_longer_than_the_window_and_the_policy_is_on_record(
+    new_project: Callable[..., Project], policy: str
+) -> None:
+    project = new_project(
+        name="long",
+        sources=[chat_source("long", "data/long.jsonl")],
+        mixture=None,
+        validation=0,
+        chat={"template": "chatml", "default_system": "none", "overlong": policy},
+    )
+    project.file("data/long.jsonl", json_lines(long_talks()))
+    build = project.candidate()
+    assert [finding.line() for finding in verify(build) if not finding.passed] == []
+    items = {row["item"]: row for row in pq.read_table(build / "items.parquet").to_pylist()}
+    manifest = json.loads((build / "manifest.json").read_text())
+    assert max(row["num_tokens"] for row in items.values()) <= 128
+    assert items["short"]["cut"] is None and items["short"]["actions"] == []
+    names = Counter(name.split("#")[0] for name in items)
+    assert names["endless"] == 0 and sum(manifest["sources"]["long"]["set_aside"].values()) >= 1
+    if policy == "drop_turns":
+        assert names["long"] == 1 and items["long"]["actions"][0].startswith("drop_turns:")
+        kept = json.loads(items["long"]["messages"])
+        assert kept[0]["role"] == "system" and len(kept) < 25
+    if policy == "set_aside":
+        assert names["long"] == 0 and sum(manifest["sources"]["long"]["set_aside"].values()) == 2
+    if policy == "split":
+        assert names["long"] > 2 and items["long#1"]["cut"] == 1
+        assert sum(entry["added"].get("cuts", 0) for entry in entries(build) if entry["stage"] == "cut") == (
+            names["long"] - 1
+        )
+    assert problems([Entry.from_json(entry) for entry in entries(build)]) == []
+
+
+def entries(build: Path) -> list[dict[str, Any]]:
+    return list(json.loads((build / "ledger.json").read_text())["entries"])
+
+
+def test_a_stage_that_lacks_its_inputs_says_what_to_run(new_project: Callable[..., Project]) -> None:
+    workspace = new_project().workspace()
+    assert workspace.find("windows") is None and workspace.key("windows") is None
+    with pytest.raises(BuildError, match="materialise documents first"):
+        workspace.result("documents", "books")
+    with pytest.raises(BuildError, match="tokens of 'books' has not been made"):
+        workspace.run("tokens", "books")
+
+
+def test_a_result_that_is_forgotten_is_made_again_and_the_same(good: Project) -> None:
+    workspace = good.workspace()
+    first = workspace.result("selection")
+    workspace.forget("selection")
+    assert workspace.find("selection") is None
+    again = workspace.run("selection")
+    assert not again.reused and again.fingerprint == first.fingerprint
+    assert good.workspace().find("selection") is not None
+
+
+def test_duplicates_are_dropped_within_a_kind_and_kept_where_that_is_asked(
+    new_project: Callable[..., Project],
+) -> None:
+    text = [{"text": "The same words."}] * 3 + [{"text": "Other words."}]
+    project = new_project(
+        name="twice",
+        mixture=None,
+        chat=None,
+        validation=0,
+        sources=[text_source("first", "data/a.jsonl"), text_source("second", "data/b.jsonl")],
+    )
+    project.file("data/a.jsonl", json_lines(text))
+    project.file("data/b.jsonl", json_lines(text))
+    for dedup, kept in ((True, (2, 0)), (False, (4, 4))):
+        project.save(cleaning={"exact_dedup": dedup})
+        workspace = project.workspace()
+        for source in ("first", "second"):
+            workspace.run("documents", source)
+        counts = workspace.run("selection").value["counts"]
+        assert (counts["first"]["train"], counts["second"]["train"]) == kept
