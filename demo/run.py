@@ -41,7 +41,8 @@ def closing(seconds: float) -> str:
             "",
             f"Done in {seconds:.0f} s.",
             f"  The model's held-out loss went from {run['held_out_loss_before']:.2f} to "
-            f"{run['held_out_loss']:.2f} nats in {run['steps']} steps, {side} the {run['unigram_entropy']:.2f} that word counts alone would reach.",
+            f"{run['held_out_loss']:.2f} nats in {run['steps']} steps, {side} the {run['unigram_entropy']:.2f} that "
+            f"token counts alone would reach.",
             "",
             "Look at",
             f"  {BUILD / 'preview.html'}    what is trained and what is only read, in a browser",

@@ -42,9 +42,7 @@ def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def good(
-    tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path, empty_instance: Path
-) -> Project:
+def good(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path, empty_instance: Path) -> Project:
     """The small project, built once: to read, never to change."""
     project = small_project(tmp_path_factory.mktemp("good") / "project", small_tokenizer)
     shutil.copytree(empty_instance, project.folder / "dagster")

@@ -141,7 +141,9 @@ def move_the_spans_too(build: Path) -> None:
     row, segment, place = first_session(rows)
     first = row["loss_mask"][place].index(True)
     row["loss_mask"][place.start + first - 1] = True
-    item = next(each for each in items if each["item"] == segment["item"] and each["source"] == segment["source"])
+    item = next(
+        each for each in items if each["item"] == segment["item"] and each["source"] == segment["source"]
+    )
     item["spans"][0]["start"] -= 1
     item["num_target_tokens"] += 1
     save_rows(build, rows)
@@ -188,7 +190,9 @@ def declare_nothing(build: Path) -> None:
     rows, items = rows_of(build), items_of(build)
     row, segment, place = first_session(rows)
     row["loss_mask"][place] = [False] * segment["length"]
-    item = next(each for each in items if each["item"] == segment["item"] and each["source"] == segment["source"])
+    item = next(
+        each for each in items if each["item"] == segment["item"] and each["source"] == segment["source"]
+    )
     messages = orjson.loads(item["messages"])
     for message in messages:
         if message["role"] == "assistant":
@@ -211,7 +215,9 @@ def lose_a_session(build: Path) -> None:
 def break_the_chain(build: Path) -> None:
     """Two stages that each close, and do not meet."""
     ledger = orjson.loads((build / "ledger.json").read_bytes())
-    entry = next(entry for entry in ledger["entries"] if entry["stage"] == "encode" and entry["unit"] == "tokens")
+    entry = next(
+        entry for entry in ledger["entries"] if entry["stage"] == "encode" and entry["unit"] == "tokens"
+    )
     entry["in"] += 3
     entry["out"] += 3
     write_json(build / "ledger.json", ledger, indent=True)

@@ -19,7 +19,59 @@ from click.testing import CliRunner, Result
 
 WINDOW = 128
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-WORDS = ["river", "stone", "lantern", "winter", "orchard", "copper", "harbour", "whistle", "meadow", "carpet", "engine", "ladder", "silver", "thunder", "captain", "basket", "morning", "violin", "pepper", "window", "shadow", "bridge", "garden", "letter", "button", "anchor", "feather", "candle", "春天", "河流", "石头", "灯笼", "冬夜", "果园", "海港", "草地", "机器", "梯子", "雷声", "船长", "早晨", "窗户", "影子", "桥梁", "花园", "书信", "café", "naïve", "🦊", "12", "345"]
+WORDS = [
+    "river",
+    "stone",
+    "lantern",
+    "winter",
+    "orchard",
+    "copper",
+    "harbour",
+    "whistle",
+    "meadow",
+    "carpet",
+    "engine",
+    "ladder",
+    "silver",
+    "thunder",
+    "captain",
+    "basket",
+    "morning",
+    "violin",
+    "pepper",
+    "window",
+    "shadow",
+    "bridge",
+    "garden",
+    "letter",
+    "button",
+    "anchor",
+    "feather",
+    "candle",
+    "春天",
+    "河流",
+    "石头",
+    "灯笼",
+    "冬夜",
+    "果园",
+    "海港",
+    "草地",
+    "机器",
+    "梯子",
+    "雷声",
+    "船长",
+    "早晨",
+    "窗户",
+    "影子",
+    "桥梁",
+    "花园",
+    "书信",
+    "café",
+    "naïve",
+    "🦊",
+    "12",
+    "345",
+]
 
 
 def sentence(chance: random.Random, least: int = 4, most: int = 12) -> str:
@@ -132,9 +184,7 @@ class Project:
 
     def save(self, **changes: Any) -> Path:
         """Write the recipe, with these keys changed (None: left out)."""
-        self.recipe = {
-            key: value for key, value in {**self.recipe, **changes}.items() if value is not None
-        }
+        self.recipe = {key: value for key, value in {**self.recipe, **changes}.items() if value is not None}
         self.path.write_text(yaml.safe_dump(self.recipe, allow_unicode=True, sort_keys=False))
         return self.path
 
@@ -228,7 +278,10 @@ def small_project(folder: Path, tokenizer: Path, **changes: Any) -> Project:
         project.file(f"data/books/{name}", text)
     project.file("data/web.jsonl", json_lines(web_rows()) + "{broken\n")
     questions = question_rows()
-    unknown = {"id": "oracle", "messages": [{"role": "oracle", "content": "A riddle."}, questions[0]["messages"][1]]}
+    unknown = {
+        "id": "oracle",
+        "messages": [{"role": "oracle", "content": "A riddle."}, questions[0]["messages"][1]],
+    }
     silent = {"id": "silent", "messages": [questions[0]["messages"][0], {"role": "assistant", "content": ""}]}
     again = {**questions[3], "id": "again"}
     project.file("data/questions.jsonl", json_lines([*questions, unknown, silent, again]))

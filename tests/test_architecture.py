@@ -126,6 +126,13 @@ def test_every_module_opens_with_what_it_is() -> None:
 
 
 def test_no_file_of_the_product_names_a_folder_of_one_machine() -> None:
-    written = [*(path for package in PACKAGES for path in modules(package)), *(ROOT / "recipes").glob("*.yaml")]
-    found = [path.name for path in written if any(word in path.read_text() for word in ("/home/", "/Users/", "/work/"))]
+    written = [
+        *(path for package in PACKAGES for path in modules(package)),
+        *(ROOT / "recipes").glob("*.yaml"),
+    ]
+    found = [
+        path.name
+        for path in written
+        if any(word in path.read_text() for word in ("/home/", "/Users/", "/work/"))
+    ]
     assert found == []

@@ -54,11 +54,20 @@ def test_keys_have_the_recipe_first_and_no_dash() -> None:
     ]
     assert naming.items_key(RECIPE, "talks").to_user_string() == "my_set/sessions/talks"
     for stage in STAGES:
-        assert naming.node_key(RECIPE, stage, "talks" if stage in ("documents", "tokens") else "").path[0] == "my_set"
+        assert (
+            naming.node_key(RECIPE, stage, "talks" if stage in ("documents", "tokens") else "").path[0]
+            == "my_set"
+        )
 
 
 def test_a_stage_s_summary_becomes_numbers_and_its_content_the_data_version() -> None:
-    value = {"fingerprint": "f00", "tokens": 5, "set_aside": {"empty": 2}, "chunks": ["k"], "engine": "fastokens"}
+    value = {
+        "fingerprint": "f00",
+        "tokens": 5,
+        "set_aside": {"empty": 2},
+        "chunks": ["k"],
+        "engine": "fastokens",
+    }
     result = materialized(StageResult("tokens", "x", "key", value, reused=True), extra=1)
     assert result.data_version == dg.DataVersion("f00")
     assert set(result.metadata or {}) == {"tokens", "set_aside/empty", "engine", "reused", "extra"}
@@ -67,7 +76,9 @@ def test_a_stage_s_summary_becomes_numbers_and_its_content_the_data_version() ->
 
 
 @pytest.mark.parametrize(("error", "code"), [(RecipeError("wrong key"), 2), (BuildError("no disk"), 1)])
-def test_what_can_be_explained_fails_its_step_with_the_message_and_no_retry(error: Exception, code: int) -> None:
+def test_what_can_be_explained_fails_its_step_with_the_message_and_no_retry(
+    error: Exception, code: int
+) -> None:
     with pytest.raises(dg.Failure) as caught, explained():
         raise error
     assert caught.value.description == str(error) and caught.value.allow_retries is False
@@ -118,9 +129,11 @@ def test_the_trainer_is_started_with_what_the_recipe_says() -> None:
     assert command[command.index("--seed") + 1] == "3"
 
 
-def test_every_asset_of_a_build_tells_its_numbers_and_its_version(good: Project, told: dict[str, Any]) -> None:
+def test_every_asset_of_a_build_tells_its_numbers_and_its_version(
+    good: Project, told: dict[str, Any]
+) -> None:
     manifest = good.manifest
-    assert len(told) == 13
+    assert len(told) == 14
     for name, materialization in told.items():
         assert materialization.tags["dagster/data_version"], name
         assert materialization.metadata["reused"].value is False or name == "dataset", name

@@ -48,7 +48,9 @@ def bad(mine: Project) -> Project:
     ("changes", "told"),
     [
         pytest.param({"windows": 128}, ["unknown key 'windows'", "did you mean 'window'?"], id="a wrong key"),
-        pytest.param({"mixture": {"pretrain_share": 0.5}}, ["0.5", "allow_outside_range: true"], id="a share of 0.5"),
+        pytest.param(
+            {"mixture": {"pretrain_share": 0.5}}, ["0.5", "allow_outside_range: true"], id="a share of 0.5"
+        ),
         pytest.param({"window": 0}, ["window", "0"], id="a window of 0"),
         pytest.param({"window": "wide"}, ["window", "wide"], id="a wrong type"),
         pytest.param(
@@ -57,13 +59,19 @@ def bad(mine: Project) -> Project:
             id="a glob that matches nothing",
         ),
         pytest.param(
-            {"tokenizer": {"path": "nowhere/tokenizer"}}, ["tokenizer.path", "is not there"], id="no tokenizer"
+            {"tokenizer": {"path": "nowhere/tokenizer"}},
+            ["tokenizer.path", "is not there"],
+            id="no tokenizer",
         ),
         pytest.param(
-            {"chat": {"template": "mine.jinja"}}, ["chat.template", "chatml"], id="a template that is not there"
+            {"chat": {"template": "mine.jinja"}},
+            ["chat.template", "chatml"],
+            id="a template that is not there",
         ),
         pytest.param(
-            {"sources": [WEB, {**WEB, "path": "data/books"}, QUESTIONS]}, ["'web'", "its own"], id="a name twice"
+            {"sources": [WEB, {**WEB, "path": "data/books"}, QUESTIONS]},
+            ["'web'", "its own"],
+            id="a name twice",
         ),
         pytest.param({"sources": [WEB]}, ["mixture", "nothing to mix"], id="a mixture of one kind"),
     ],
@@ -123,8 +131,12 @@ def test_too_little_text_for_the_share_is_refused_with_the_numbers(bad: Project)
     ("source", "content"),
     [
         pytest.param(text_source("junk", "data/junk.jsonl"), "{no\n{json\n" * 20, id="no line is JSON"),
-        pytest.param(text_source("junk", "data/junk.jsonl"), '{"body_of_work": 3}\n' * 9, id="no field holds text"),
-        pytest.param(chat_source("junk", "data/junk.jsonl"), '{"text": "a book"}\n' * 9, id="no row is a session"),
+        pytest.param(
+            text_source("junk", "data/junk.jsonl"), '{"body_of_work": 3}\n' * 9, id="no field holds text"
+        ),
+        pytest.param(
+            chat_source("junk", "data/junk.jsonl"), '{"text": "a book"}\n' * 9, id="no row is a session"
+        ),
         pytest.param(text_source("junk", "data/junk.parquet"), "not parquet at all", id="no parquet"),
         pytest.param(text_source("junk", "data/junk.txt"), "", id="an empty file"),
     ],
@@ -143,7 +155,10 @@ def test_what_cannot_be_read_is_counted_set_aside_and_everything_else_is_built(b
     good_answer = {"role": "assistant", "content": "Yes."}
     odd = [
         {"id": "oracle", "messages": [{"role": "oracle", "content": "?"}, good_answer]},
-        {"id": "silent", "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": ""}]},
+        {
+            "id": "silent",
+            "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": ""}],
+        },
         {"id": "unasked", "messages": [{"role": "user", "content": "?"}]},
     ]
     bad.file("data/questions.jsonl", json_lines([*question_rows(), *odd]) + '{"id": "cut off", "mess\n')

@@ -39,14 +39,20 @@ def test_render_with_the_recipe_gives_what_the_build_holds(good: Project) -> Non
     assert len(shown) == 260
     for item, (ids, mask) in shown.items():
         assert told[item] == {"id": item, "input_ids": ids, "loss_mask": [int(flag) for flag in mask]}
-    assert {row["set_aside"] for row in told.values() if "set_aside" in row} == {"unknown_role", "empty_answer"}
+    assert {row["set_aside"] for row in told.values() if "set_aside" in row} == {
+        "unknown_role",
+        "empty_answer",
+    }
 
 
 def test_render_takes_plain_sessions_with_a_tokenizer_and_a_template(
     good: Project, small_tokenizer: Path, tmp_path: Path
 ) -> None:
     sessions = tmp_path / "plain.jsonl"
-    session = {"id": 7, "messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Ha."}]}
+    session = {
+        "id": 7,
+        "messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Ha."}],
+    }
     sessions.write_text(json.dumps(session) + "\n" + json.dumps({"id": "b", "messages": []}) + "\n")
     options = ("--tokenizer", small_tokenizer, "--template", "chatml", "--json")
     result = good.run("render", sessions, *options)
@@ -85,7 +91,9 @@ def test_rows_set_aside_come_back_with_replay_once_the_recipe_is_mended(mine: Pr
     mended = mine.run("replay", mine.out, "--recipe", mine.path, "--json")
     assert mended.exit_code == 0, mended.output
     changed = [row for row in lines(mended.stdout) if row["now"] != row["was"]]
-    assert [(row["item"], row["was"], row["now"]) for row in changed] == [("oracle", "unknown_role", "recovered")]
+    assert [(row["item"], row["was"], row["now"]) for row in changed] == [
+        ("oracle", "unknown_role", "recovered")
+    ]
 
 
 def test_replay_says_in_words_what_became_of_how_many(good: Project) -> None:

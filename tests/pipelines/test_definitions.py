@@ -20,13 +20,25 @@ from pipelines.recipes import find_recipes, recipe_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "definitions.json"
-HEAVY = ("torch", "transformers", "polars", "datasets", "tokenizers", "fastokens", "sentencepiece", "tiktoken")
+HEAVY = (
+    "torch",
+    "transformers",
+    "polars",
+    "datasets",
+    "tokenizers",
+    "fastokens",
+    "sentencepiece",
+    "tiktoken",
+)
 
 RECIPE: dict[str, Any] = {
     "name": "snap-shot",
     "tokenizer": {"path": "tokenizer"},
     "chat": {"template": "chatml"},
-    "sources": [text_source("big-books", "books/*.txt", licence="CC0-1.0"), chat_source("talks", "talks.jsonl")],
+    "sources": [
+        text_source("big-books", "books/*.txt", licence="CC0-1.0"),
+        chat_source("talks", "talks.jsonl"),
+    ],
     "mixture": {"pretrain_share": 0.15},
     "train": {"model": "demo", "steps": 3},
     "schedule": "0 2 * * *",
@@ -54,10 +66,16 @@ def described(definitions: dg.Definitions) -> dict[str, Any]:
     return {
         "assets": dict(sorted(assets.items())),
         "checks": {
-            f"{key.asset_key.to_user_string()}:{key.name}": "blocking" if graph.get(key).blocking else "advisory"
-            for key in sorted(graph.asset_check_keys, key=lambda key: (key.asset_key.to_user_string(), key.name))
+            f"{key.asset_key.to_user_string()}:{key.name}": "blocking"
+            if graph.get(key).blocking
+            else "advisory"
+            for key in sorted(
+                graph.asset_check_keys, key=lambda key: (key.asset_key.to_user_string(), key.name)
+            )
         },
-        "jobs": sorted(job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")),
+        "jobs": sorted(
+            job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")
+        ),
         "schedules": {
             schedule.name: [schedule.cron_schedule, schedule.execution_timezone, schedule.job_name]
             for schedule in definitions.schedules or ()
@@ -98,14 +116,18 @@ def test_a_broken_recipe_is_shown_with_its_message_and_the_others_stay(tmp_path:
     (tmp_path / "no-yaml.yml").write_text("name: [unclosed")
     definitions = of_folder(tmp_path)
     graph = definitions.resolve_asset_graph()
-    broken = {key.path[1]: graph.get(key) for key in graph.get_all_asset_keys() if key.path[0] == "broken_recipe"}
+    broken = {
+        key.path[1]: graph.get(key) for key in graph.get_all_asset_keys() if key.path[0] == "broken_recipe"
+    }
     assert sorted(broken) == ["no_yaml", "typo_in_it"]
     assert "did you mean 'window'?" in (broken["typo_in_it"].description or "")
     assert not any(node.is_materializable for node in broken.values())
     assert "snap_shot_build" in {job.name for job in definitions.resolve_all_job_defs()}
 
 
-def test_two_recipes_that_are_one_name_to_dagster_leave_the_first_and_explain_the_second(tmp_path: Path) -> None:
+def test_two_recipes_that_are_one_name_to_dagster_leave_the_first_and_explain_the_second(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, RECIPE, "a")
     write(tmp_path, {**RECIPE, "name": "snap_shot"}, "b")
     first, second = find_recipes(tmp_path)
@@ -129,7 +151,9 @@ def test_loading_the_definitions_leaves_the_heavy_libraries_out() -> None:
         "import sys, pipelines.definitions as d; d.defs.resolve_all_job_defs(); "
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
 
 
@@ -139,7 +163,9 @@ def test_asking_for_help_imports_neither_dagster_nor_the_heavy_libraries() -> No
         "assert CliRunner().invoke(main, ['build', '--help']).exit_code == 0; "
         f"print([name for name in {('dagster', *HEAVY)!r} if name in sys.modules])"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
 
 
@@ -169,7 +195,9 @@ def test_the_instance_is_made_on_first_use_quiet_and_absolute(
     assert settings["telemetry"] == {"enabled": False} and settings["nux"] == {"enabled": False}
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     dagster_home()
-    assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n", "people's own settings stay"
+    assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n", (
+        "people's own settings stay"
+    )
 
 
 def test_the_page_and_the_command_run_the_same_graph(good: Project) -> None:

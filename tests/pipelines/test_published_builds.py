@@ -69,7 +69,9 @@ def test_datasets_opens_both_splits_with_the_columns_of_the_contract(build: Path
     for split in loaded.values():
         assert len(split) > 10
         assert split.column_names == ["input_ids", "loss_mask", "seq_lens", "segments", "kind"]
-        assert {len(row) for row in split["input_ids"]} == {len(row) for row in split["loss_mask"]} == {WINDOW}
+        assert (
+            {len(row) for row in split["input_ids"]} == {len(row) for row in split["loss_mask"]} == {WINDOW}
+        )
         assert {sum(row) for row in split["seq_lens"]} == {WINDOW}
         assert set(split["kind"]) == {"pretrain", "sft"}
 
@@ -237,7 +239,16 @@ def test_the_ledger_is_what_counting_again_gives(
             assert entry["out"] == shown, entry
         if stage == "write":
             assert entry["out"] == sum(len(row["input_ids"]) for row in dataset[split]), entry
-    assert checked == {"ingest": 4, "select": 4, "encode": 6, "render": 2, "cut": 2, "pack": 4, "mix": 4, "write": 2}
+    assert checked == {
+        "ingest": 4,
+        "select": 4,
+        "encode": 6,
+        "render": 2,
+        "cut": 2,
+        "pack": 4,
+        "mix": 4,
+        "write": 2,
+    }
 
 
 def test_the_manifest_counts_what_is_there(
@@ -294,7 +305,12 @@ def test_train_and_validation_share_no_content(items: dict[Key, Row]) -> None:
 
 def test_items_are_named_by_their_own_id_or_by_their_place(items: dict[Key, Row]) -> None:
     names = {(source, item) for _, source, item in items}
-    assert {("books", "短篇.txt"), ("web", "page-3"), ("questions", "q17"), ("talks", "talks.jsonl:2")} <= names
+    assert {
+        ("books", "短篇.txt"),
+        ("web", "page-3"),
+        ("questions", "q17"),
+        ("talks", "talks.jsonl:2"),
+    } <= names
     for (_, source, item), row in items.items():
         if source == "talks":
             assert item == f"{row['file']}:{row['place']}"
@@ -310,5 +326,13 @@ def test_the_preview_page_is_whole_and_fetches_nothing(build: Path) -> None:
 def test_the_build_is_an_immutable_version_behind_a_link(build: Path, manifest: dict[str, Any]) -> None:
     assert build.is_symlink() and build.resolve().name == manifest["fingerprint"]
     assert build.resolve().parent.name == "small.versions"
-    expected = {"manifest.json", "dataset", "items.parquet", "tokenizer", "ledger.json", "quarantine", "preview.html"}
+    expected = {
+        "manifest.json",
+        "dataset",
+        "items.parquet",
+        "tokenizer",
+        "ledger.json",
+        "quarantine",
+        "preview.html",
+    }
     assert {path.name for path in build.iterdir()} == expected

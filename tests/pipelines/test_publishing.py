@@ -47,10 +47,7 @@ def good_and_published(project: Project, fingerprint: str) -> bool:
 
 @pytest.mark.parametrize(
     "check",
-    [
-        pytest.param(check, marks=[] if check == "masks_proved" else pytest.mark.slow)
-        for check in CORRUPTIONS
-    ],
+    [pytest.param(check, marks=[] if check == "masks_proved" else pytest.mark.slow) for check in CORRUPTIONS],
 )
 def test_a_candidate_that_fails_a_check_is_not_published_and_can_be_built_again(
     mine: Project, monkeypatch: pytest.MonkeyPatch, check: str
@@ -79,7 +76,9 @@ def test_the_page_is_told_which_check_failed_and_how(mine: Project, monkeypatch:
     with dg.DagsterInstance.from_config(str(mine.folder / "dagster")) as instance:
         run = instance.get_runs(limit=1)[0]
         assert run.status is dg.DagsterRunStatus.FAILURE
-        events = [record.get_dagster_event() for record in instance.all_logs(run.run_id) if record.is_dagster_event]
+        events = [
+            record.get_dagster_event() for record in instance.all_logs(run.run_id) if record.is_dagster_event
+        ]
     checks = [
         event.event_specific_data for event in events if event.event_type_value == "ASSET_CHECK_EVALUATION"
     ]

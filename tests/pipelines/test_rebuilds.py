@@ -71,7 +71,10 @@ def test_touching_one_source_makes_its_chain_again_and_the_small_global_assets(m
     early, late = mine.steps()[1:]
     assert early == ["documents/web", "selection", "tokenizer"]
     assert late == sorted(["tokens/web", "windows", *LAST])
-    assert {stage: len(mine.objects(stage) - keys) for stage, keys in before.items()} == {"rows": 1, "tokens": 1}
+    assert {stage: len(mine.objects(stage) - keys) for stage, keys in before.items()} == {
+        "rows": 1,
+        "tokens": 1,
+    }
     assert ("web", "new") in {(source, item) for _, source, item in items_of(mine.out)}
     assert mine.manifest["sources"]["web"]["items"] == 62
 
@@ -85,13 +88,18 @@ def test_a_duplicate_earlier_in_the_recipe_makes_the_other_source_s_tokens_again
     assert late == sorted(["tokens/books", "tokens/web", "windows", *LAST])
     assert mine.manifest["sources"]["web"]["set_aside"]["exact_duplicate"] == 2
     aside = [json.loads(line) for line in (mine.out / "quarantine/web.jsonl").read_text().splitlines()]
-    assert "'a-copy.txt' of source 'books'" in next(row["detail"] for row in aside if row["item"] == copied["id"])
+    assert "'a-copy.txt' of source 'books'" in next(
+        row["detail"] for row in aside if row["item"] == copied["id"]
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "first"),
     [
-        ({"seed": 18, "validation": 0.2}, ["selection", *TOKENS, "windows"]),  # tokens are looked up, not made
+        (
+            {"seed": 18, "validation": 0.2},
+            ["selection", *TOKENS, "windows"],
+        ),  # tokens are looked up, not made
         ({"mixture": {"pretrain_share": 0.12}}, ["windows"]),
         pytest.param({"pretrain": {"packing": "best_fit"}}, ["windows"], marks=pytest.mark.slow),
     ],

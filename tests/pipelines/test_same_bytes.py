@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 from builds_read import dataset_of, decoder, segments_of
-from small_recipes import Project, chat_source, json_lines, paragraph, question_rows, small_project, text_source
+from small_recipes import (
+    Project,
+    chat_source,
+    json_lines,
+    paragraph,
+    question_rows,
+    small_project,
+    text_source,
+)
 
 from tokenization.engine import Engine
 from tokenization.hashing import file_digest
@@ -19,8 +27,8 @@ CHUNK = "6000"  # bytes; the sources below have 30 kB to 60 kB
 PAGES = [{"id": f"p{n}", "text": paragraph(random.Random(n), 4)} for n in range(120)]
 
 
-def project_of(new_project: Callable[..., Project]) -> Project:
-    """One source of each kind, each in several chunks with lines across their borders."""
+def project_of(new_project: Callable[..., Project], sessions: int = 260) -> Project:
+    """One source of each kind, in several chunks with lines across their borders."""
     project = new_project(
         name="bytes",
         sources=[
@@ -29,7 +37,7 @@ def project_of(new_project: Callable[..., Project]) -> Project:
         ],
     )
     project.file("data/pages.jsonl", json_lines(PAGES))
-    project.file("data/many.jsonl", json_lines(question_rows()))
+    project.file("data/many.jsonl", json_lines(question_rows()[:sessions]))
     return project
 
 
@@ -51,11 +59,15 @@ def whole(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(project.candidate()).rename(tmp_path_factory.mktemp("whole") / "build")
 
 
+@pytest.mark.parametrize(
+    ("sessions", "in_chunks"),
+    [(20, ["pages"]), pytest.param(260, ["pages", "questions"], marks=pytest.mark.slow)],
+)
 def test_one_worker_and_two_give_the_same_build_and_two_did_share_the_work(
-    new_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+    new_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch, sessions: int, in_chunks: list[str]
 ) -> None:
     monkeypatch.setenv("TOKENMILL_CHUNK_BYTES", CHUNK)
-    one, two = project_of(new_project), project_of(new_project)
+    one, two = project_of(new_project, sessions), project_of(new_project, sessions)
     alone = one.candidate(engine=Engine(workers=1))
     told = two.built("--workers", 2)
     assert told["reused"] is False and told["fingerprint"] == alone.name
@@ -65,13 +77,13 @@ def test_one_worker_and_two_give_the_same_build_and_two_did_share_the_work(
     for project, most in ((one, 1), (two, 2)):
         workspace = project.workspace()
         for stage in ("documents", "tokens"):
-            for source in ("pages", "questions"):
+            for source in in_chunks:
                 value = workspace.result(stage, source).value
                 assert len(value["chunks"]) >= 3
         workers = [
             workspace.result(stage, source).value["workers"]
             for stage in ("documents", "tokens")
-            for source in ("pages", "questions")
+            for source in in_chunks
         ]
         assert max(workers) == most, workers
     crossing_borders(one)
@@ -96,7 +108,9 @@ def test_other_chunk_sizes_give_the_same_build(
     assert len(dataset_of(whole)["train"]) > 50
     made = project.candidate()
     assert dataset_of(made) == dataset_of(whole) and digests(made) == digests(whole)
-    fingerprints = [json.loads((build / "manifest.json").read_text())["fingerprint"] for build in (made, whole)]
+    fingerprints = [
+        json.loads((build / "manifest.json").read_text())["fingerprint"] for build in (made, whole)
+    ]
     assert fingerprints[0] == fingerprints[1]
 
 
@@ -142,4 +156,3 @@ def test_every_session_comes_back_from_a_build_of_chats_alone(new_project: Calla
         asked, answered = (message["content"] for message in row["messages"])
         turns = f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n{answered}<|im_end|>\n"
         assert shown[row["id"]] == turns
-

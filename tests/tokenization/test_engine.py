@@ -33,7 +33,9 @@ def refuse(number: int) -> int:
 def threads_and_method(_job: int) -> tuple[list[str | None], str | None]:
     import multiprocessing
 
-    return [os.environ.get(name) for name in THREAD_VARIABLES], multiprocessing.get_start_method(allow_none=True)
+    return [os.environ.get(name) for name in THREAD_VARIABLES], multiprocessing.get_start_method(
+        allow_none=True
+    )
 
 
 def die(_job: int) -> int:

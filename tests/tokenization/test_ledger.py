@@ -39,7 +39,10 @@ def test_an_entry_is_the_same_after_json(
 
 
 def test_what_leaves_a_stage_must_enter_the_next_summed_over_sources() -> None:
-    read = [Entry("ingest", "documents", 5, 5, "a"), Entry("ingest", "documents", 4, 3, "b", removed={"empty": 1})]
+    read = [
+        Entry("ingest", "documents", 5, 5, "a"),
+        Entry("ingest", "documents", 4, 3, "b", removed={"empty": 1}),
+    ]
     chosen = [Entry("select", "documents", 5, 5, "a"), Entry("select", "documents", 3, 3, "b")]
     encoded = [Entry("encode", "documents", 8, 8)]
     assert problems([*read, *chosen, *encoded]) == []

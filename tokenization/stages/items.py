@@ -46,9 +46,7 @@ ITEM_SCHEMA = pa.schema(
 
 def write_items(workspace: Workspace, path: Path) -> None:
     """Every source's items in recipe order."""
-    tables = (
-        table for source in workspace.recipe.sources for table in source_items(workspace, source.name)
-    )
+    tables = (table for source in workspace.recipe.sources for table in source_items(workspace, source.name))
     with pq.ParquetWriter(path, ITEM_SCHEMA, compression="zstd") as writer:
         for group in regrouped(tables, ROW_GROUP):
             writer.write_table(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -25,10 +26,12 @@ _POLICY = (
 _STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
+@functools.lru_cache(maxsize=10_000)
 def is_letter(character: str) -> bool:
     return unicodedata.category(character).startswith("L")
 
 
+@functools.lru_cache(maxsize=10_000)
 def is_unspaced(character: str) -> bool:
     return is_letter(character) and bool(_UNSPACED.match(character))
 
@@ -37,6 +40,7 @@ def strip(text: str) -> str:
     return text.strip("".join(SPACE))
 
 
+@functools.lru_cache(maxsize=2000)
 def words_of(text: str) -> list[str]:
     words, word, last = [], "", ""
     for character in text + " ":
@@ -73,9 +77,14 @@ def share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def repeats(items: Sequence[Any]) -> list[int]:
+def repeats(items: Sequence[list[str]]) -> list[int]:
     """Places of items that occurred before."""
-    return [place for place, item in enumerate(items) if item in items[:place]]
+    seen: set[tuple[str, ...]] = set()
+    places = []
+    for place, item in enumerate(map(tuple, items)):
+        places += [place] if item in seen else []
+        seen.add(item)
+    return places
 
 
 def is_unspaced_document(text: str) -> bool:

@@ -35,15 +35,41 @@ STRICT = parse_rules(  # thresholds that short texts cross
         {"gopher_top_ngrams": {"max": {1: 0.5, 2: 0.1, 3: 0.3}}},
         {"gopher_duplicate_ngrams": {"max": {1: 0.8, 2: 0.5, 3: 0.3, 4: 0.1}}},
         {"c4_terminal_punctuation": {"min": 1, "min_words": 2}},
-        {"c4_min_sentences": {"min": 1}},
+        {"c4_min_sentences": {"min": 2}},
         {"fineweb_short_lines": {"below": 0.5, "length": 8}},
     ]
 )
 _FRAGMENTS = (
     *("the", "to be", "of", " ", " ", " ", "\n", "\n", "\n\n", " \n\t\n", "word word2", "a b", "b a", "ab"),
-    *("中", "文字", "中文字中文字", "。", "，", "！", "“", "”", "한국 말", "ไทย", "かな", "カナ", "кириллица"),
+    *(
+        "中",
+        "文字",
+        "中文字中文字",
+        "。",
+        "，",
+        "！",
+        "“",
+        "”",
+        "한국 말",
+        "ไทย",
+        "かな",
+        "カナ",
+        "кириллица",
+    ),
     *("...", "…", "....", ".", "?", '"', ")", "#", "- ", "•", "*", "{", "}", "Lorem Ipsum", "JavaScript"),
-    *("we use cookies", "privacy policy", "\u3000", "\u2028", "\x85", "\x0b", "é", "e\u0301", "😀", "٣", "12"),
+    *(
+        "we use cookies",
+        "privacy policy",
+        "\u3000",
+        "\u2028",
+        "\x85",
+        "\x0b",
+        "é",
+        "e\u0301",
+        "😀",
+        "٣",
+        "12",
+    ),
     *("x" * 8, "x" * 9, "x" * 16, "y" * 65, "z" * 200, "\x00", "naïve", "𠀀", "ɐ", "'tis"),
 )
 _text = st.lists(
@@ -95,7 +121,9 @@ def test_a_column_is_judged_as_its_texts_are(
 
 
 def test_the_fragments_make_each_strict_rule_reject_and_keep() -> None:
-    texts = [first + second * 3 for first in _FRAGMENTS for second in ("\n- the naïve ab.", "中文字。", "# …\n")]
+    texts = [
+        first + second * 3 for first in _FRAGMENTS for second in ("\n- the naïve ab.", "中文字。", "# …\n")
+    ]
     for name, rejected in _check(texts, STRICT).items():
         assert 0 < rejected < len(texts), name
 

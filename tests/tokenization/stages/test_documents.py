@@ -30,7 +30,13 @@ def names_of(rows: list[tuple[str | None, str, int]]) -> list[str]:
 
 
 def test_an_own_id_names_its_row_where_no_other_row_has_it() -> None:
-    rows = [("a", "x.jsonl", 1), ("b", "x.jsonl", 2), ("a", "y.jsonl", 1), (None, "y.jsonl", 2), (None, "z.md", 0)]
+    rows = [
+        ("a", "x.jsonl", 1),
+        ("b", "x.jsonl", 2),
+        ("a", "y.jsonl", 1),
+        (None, "y.jsonl", 2),
+        (None, "z.md", 0),
+    ]
     assert names_of(rows) == ["x.jsonl:1", "b", "y.jsonl:1", "y.jsonl:2", "z.md"]
 
 
@@ -46,7 +52,9 @@ def test_no_two_rows_of_a_source_share_a_name(own: list[str | None]) -> None:
 
 @pytest.fixture
 def rows_project(new_project: Callable[..., Project]) -> Project:
-    project = new_project(name="rows", mixture=None, chat=None, sources=[text_source("rows", "data/rows.jsonl")])
+    project = new_project(
+        name="rows", mixture=None, chat=None, sources=[text_source("rows", "data/rows.jsonl")]
+    )
     lines = json_lines(ROWS).splitlines(keepends=True)
     lines[50:50] = ["{broken\n", '{"text": ""}\n', "\n"]
     project.file("data/rows.jsonl", "".join(lines))
@@ -55,7 +63,9 @@ def rows_project(new_project: Callable[..., Project]) -> Project:
 
 def test_rows_read_are_rows_kept_set_aside_or_over_the_limit(rows_project: Project) -> None:
     for limit, kept in ((None, 200), (30, 30), (1000, 200)):
-        rows_project.save(sources=[text_source("rows", "data/rows.jsonl", **({"limit": limit} if limit else {}))])
+        rows_project.save(
+            sources=[text_source("rows", "data/rows.jsonl", **({"limit": limit} if limit else {}))]
+        )
         value = rows_project.workspace().run("documents", "rows").value
         assert value["items"] == kept
         assert value["set_aside"] == {"invalid_json": 1, "empty": 1}
@@ -82,7 +92,9 @@ def test_the_index_and_the_places_are_the_same_however_the_file_is_cut(
 def test_an_unchanged_source_is_read_once_and_a_changed_file_alone_again(
     new_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = new_project(name="rows", mixture=None, chat=None, sources=[text_source("rows", "data/rows/*.jsonl")])
+    project = new_project(
+        name="rows", mixture=None, chat=None, sources=[text_source("rows", "data/rows/*.jsonl")]
+    )
     monkeypatch.setenv("TOKENMILL_CHUNK_BYTES", "1000")
     for number in range(4):
         project.file(f"data/rows/{number}.jsonl", json_lines(ROWS[number * 50 : number * 50 + 50]))
