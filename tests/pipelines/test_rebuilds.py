@@ -154,6 +154,7 @@ def test_other_words_of_the_same_lengths_are_another_build(mine: Project) -> Non
     assert ("questions", "Q17") in {(source, item) for _, source, item in items_of(mine.out)}
 
 
+@pytest.mark.slow
 def test_what_is_only_set_aside_is_in_the_next_build_s_quarantine(mine: Project) -> None:
     fingerprint = mine.manifest["fingerprint"]
     path = mine.folder / "data" / "talks.jsonl"

@@ -71,7 +71,7 @@ validation: 0.01
 
 SMALL = """
 name: small-real
-window: 1024
+window: 2048
 tokenizer: {path: DATA/tokenizers/minimind}
 sources:
   - {name: web, kind: text, path: DATA/raw/jsonl/c4-demo.jsonl, limit: 150}
@@ -122,14 +122,11 @@ def test_a_small_recipe_on_real_data_builds_and_verifies(recipe: Callable[..., P
     build = recipe(SMALL).candidate()
     manifest = proved(build)
     assert manifest["sources"]["web"]["items"] <= 150 < manifest["sources"]["poems"]["items"] <= 300
-    assert manifest["proof"]["set_aside"] <= 5
+    aside = Counter(reason for source in manifest["sources"].values() for reason in source["set_aside"])
+    assert set(aside) <= {"overlong"} and manifest["sources"]["thinking"]["items"] > 25
     assert abs(manifest["mixture"]["achieved"]["total_tokens"] - 0.15) < 0.02
-    actions = Counter(
-        action.split(":")[0]
-        for row in pq.read_table(build / "items.parquet", columns=["actions"]).to_pylist()
-        for action in row["actions"]
-    )
-    assert set(actions) <= {"drop_turns", "cut", "split", "trim", "history"} or actions
+    actions = pq.read_table(build / "items.parquet", columns=["actions"]).column("actions").to_pylist()
+    assert {action.split(":")[0] for row in actions for action in row} <= {"drop_turns", "drop_cut"}
 
 
 @pytest.mark.slow
@@ -141,11 +138,13 @@ def test_the_tokenizer_s_own_template_on_instructions_and_tools(
     manifest = proved(build)
     sources = manifest["sources"]
     assert sources["novels"]["items"] == 17 and sources["eips"]["items"] > 900
-    assert sources["alpaca"]["items"] > 3200 and sources["glaive"]["items"] > 580
+    assert sources["alpaca"]["items"] == 3248 and sources["alpaca"]["set_aside"] == {"empty_answer": 4}
+    glaive = sources["glaive"]["set_aside"]
+    assert glaive["exact_duplicate"] == 78 and sources["glaive"]["items"] + glaive.get("overlong", 0) == 522
     assert sources["tools"]["items"] > 400 and sources["thinking"]["items"] > 45
     assert sources["poems"]["items"] > 11_000 and sources["lyrics"]["items"] > 19_000
     assert sum(source["tokens"] for source in sources.values()) > 10_000_000
-    assert 0.149 < manifest["mixture"]["achieved"]["total_tokens"] < 0.151
+    assert 0.145 < manifest["mixture"]["achieved"]["total_tokens"] < 0.155  # one window is up to 0.4 %
     assert max(lengths(build)) <= window
     train = manifest["splits"]["train"]
     fill = train["num_tokens"] / (train["num_tokens"] + train["num_pad_tokens"])

@@ -8,6 +8,9 @@ is the mask of its stretch, so that ids and mask cannot disagree.
     parts  id 151644 | "assistant\\n" | "Hello" | id 151645 | "\\n"
     mask        0    |       0       |    1    |     1     |  0
 
+Characters that no trained token may touch (*hidden*, see targets) do not cut a stretch, because that would change its
+ids: the stretch is encoded whole, and then those of its tokens are masked that hold a hidden character.
+
 Guarantees: a stretch that begins at a target's start is encoded by itself, as an answer is that follows a
 prompt; no dummy prefix where a stretch goes on from another; the first token of a sequence is no target.
 Price: about 10 ns a token beside encoding; constant stretches are encoded once.
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -49,10 +52,20 @@ class SpanParts:
     message: int
 
 
+@dataclass(frozen=True)
+class HiddenPart:
+    """Characters of one stretch that no trained token may touch: half-open, counted in its text."""
+
+    part: int
+    start: int
+    stop: int
+
+
 def cut_into_parts(
     rendered: RenderedText, control: ControlTokens, *, everything: bool, prefix_scope: str
-) -> tuple[list[Part], list[SpanParts]]:
-    """The parts of a rendered text and its targets in them; `everything`: prompts are targets too."""
+) -> tuple[list[Part], list[SpanParts], list[HiddenPart]]:
+    """The parts of a rendered text, its targets in them and what of trained stretches is hidden; `everything`:
+    prompts are targets too."""
     text = rendered.text
     tokens = dict(control.find(text))
     masked = rendered.untrained if everything else rendered.spans
@@ -69,7 +82,23 @@ def cut_into_parts(
         late = bool(parts) and (prefix_scope == "first" or parts[-1].token is None)
         parts.append(Part(piece, token, inside(start) != everything, late and token is None))
     index[len(text)] = len(parts)
-    return parts, [SpanParts(index[s.start], index[s.stop], s.message) for s in rendered.spans]
+    hidden = _hide(parts, places, rendered.hidden)
+    return parts, [SpanParts(index[s.start], index[s.stop], s.message) for s in rendered.spans], hidden
+
+
+def _hide(parts: list[Part], places: Sequence[int], extents: Sequence[tuple[int, int]]) -> list[HiddenPart]:
+    """Mask the parts that are control tokens or wholly hidden; what is left to be masked within others."""
+    left: list[HiddenPart] = []
+    for first, last in extents:
+        number = max(0, bisect_right(places, first) - 1)
+        while number < len(parts) and places[number] < last:
+            start, stop = places[number], places[number + 1]
+            if parts[number].token is not None or (first <= start and stop <= last):
+                parts[number] = replace(parts[number], is_target=False)
+            else:
+                left.append(HiddenPart(number, max(first, start) - start, min(last, stop) - start))
+            number += 1
+    return [hidden for hidden in left if parts[hidden.part].is_target and hidden.start < hidden.stop]
 
 
 def _inside(spans: Sequence[Span]) -> Callable[[int], bool]:
@@ -159,22 +188,33 @@ class TargetSpans:
     message: NDArray[np.int32]
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A sequence before it is encoded."""
+
+    layout: Layout
+    texts: Sequence[str]  # its own stretches
+    hidden: Sequence[tuple[int, int, int]] = ()  # (stretch, first byte, behind the last): see HiddenPart
+
+
 def assemble(
-    sequences: Sequence[tuple[Layout, Sequence[str]]],
+    drafts: Sequence[Draft],
     tokenizer: ChatTokenizer,
     constants: tuple[NDArray[np.uint32], IntArray],
     largest_id: int,
-) -> tuple[TokenSequences, TargetSpans]:
-    """Every sequence's ids, mask and targets; texts in one batch; `constants` is a pool's `flat`."""
+    byte_lengths: Callable[[], NDArray[np.int64]],
+) -> tuple[TokenSequences, TargetSpans, list[int]]:
+    """Every sequence's ids, mask and targets; texts in one batch; `constants` is a pool's `flat`, `byte_lengths` are
+    those of the ids. And the sequences in which hidden characters cannot be told: their tokenizer changes the text."""
     dtype: Any = storage_dtype(largest_id)
-    if not sequences:
-        return _nothing(dtype)
-    texts = [text for _, own in sequences for text in own]
-    late = [flag for layout, _ in sequences for flag in layout.continues]
+    if not drafts:
+        return *_nothing(dtype), []
+    texts = [text for draft in drafts for text in draft.texts]
+    late = [flag for draft in drafts for flag in draft.layout.continues]
     text_ids, text_offsets = tokenizer.encode_batch(texts, late) if texts else _no_texts()
     constant_ids, constant_offsets = constants
 
-    layouts = [layout for layout, _ in sequences]
+    layouts = [draft.layout for draft in drafts]
     source = np.concatenate([layout.source for layout in layouts])
     is_text = source < 0
     length = np.empty(len(source), np.int64)
@@ -190,11 +230,37 @@ def assemble(
     where += np.arange(int(ends[-1]), dtype=small)
     ids = np.concatenate([text_ids, constant_ids])[where].astype(dtype)
     mask = np.repeat(np.concatenate([layout.is_target for layout in layouts]), length)
+    unplaced = _mask_hidden(drafts, mask, ids, ends[np.flatnonzero(is_text)], np.diff(text_offsets), byte_lengths)
 
     part_offsets = offsets_of(np.array([len(layout.source) for layout in layouts], np.int64))
     offsets = ends[part_offsets]
     mask[offsets[:-1][offsets[:-1] < len(mask)]] = False  # nothing in the sequence predicts its first token
-    return TokenSequences(ids, mask, offsets), _spans(layouts, part_offsets, ends, offsets)
+    return TokenSequences(ids, mask, offsets), _spans(layouts, part_offsets, ends, offsets), unplaced
+
+
+def _mask_hidden(
+    drafts: Sequence[Draft],
+    mask: BoolArray,
+    ids: NDArray[Any],
+    begins: IntArray,
+    counts: IntArray,
+    byte_lengths: Callable[[], NDArray[np.int64]],
+) -> list[int]:
+    """Mask the tokens that hold a hidden byte; stretch i of all is `counts[i]` tokens from `begins[i]` on."""
+    unplaced: list[int] = []
+    stretch = 0
+    for number, draft in enumerate(drafts):
+        for own, first, last in draft.hidden:
+            begin, count = int(begins[stretch + own]), int(counts[stretch + own])
+            edges = offsets_of(byte_lengths()[ids[begin : begin + count]])
+            added = int(edges[-1]) - len(draft.texts[own].encode())
+            if added not in (0, 1):  # 1: the space that SentencePiece puts before a text
+                unplaced.append(number)
+                break
+            touched = (edges[:-1] < last + added) & (edges[1:] > first + added)
+            mask[begin : begin + count][touched] = False
+        stretch += len(draft.texts)
+    return unplaced
 
 
 def _spans(

@@ -70,7 +70,7 @@ def _shorten(
     outcome: _Outcome,
 ) -> None:
     rows = sorted({int(rendered.session[i]) for i in overlong})
-    whole = {case.row: case for case in renderer.cases(sessions, rows)[0]}
+    whole = {case.row: case for case in renderer.cases(sessions, rows, rendered.prompted)[0]}
     for i in overlong:
         row, cut = int(rendered.session[i]), int(rendered.cut[i])
         targets = sorted(set(rendered.span_message[rendered.span_offsets[i] : rendered.span_offsets[i + 1]]))
@@ -291,6 +291,7 @@ def _taken(
         dict(actions),
         tuple(aside),
         _kept(rendered, made, order),
+        rendered.prompted,
     )
 
 

@@ -15,8 +15,9 @@ Price: about 10 µs a session beside encoding; single sessions that no skeleton 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +26,11 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
-from tokenization.chat.assembly import ConstantPool, Layout, TargetSpans, assemble, cut_into_parts
+from tokenization.chat.assembly import ConstantPool, Draft, TargetSpans, assemble, cut_into_parts
 from tokenization.chat.control import ControlTokens
-from tokenization.chat.roles import ASSISTANT, Role, role_fault, role_policy
+from tokenization.chat.roles import ASSISTANT, TOOL, Role, role_fault, role_policy
 from tokenization.chat.skeleton import MAX_PLANS, Plan, Planner, find_for
-from tokenization.chat.targets import History, Refusal, TargetFinder
+from tokenization.chat.targets import History, Refusal, RenderedText, TargetFinder
 from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
 from tokenization.chat.views import DirectView, message_key, tools_key
 from tokenization.sequences import IntArray, TokenSequences
@@ -43,7 +44,7 @@ class ChatOptions:
     """How sessions become sequences; what a recipe says under `chat`."""
 
     loss_on: Literal["all_answers", "last_answer"] = "all_answers"
-    train_on_prompt: bool = False
+    train_on_prompt: Literal[False, True, "auto"] = False  # auto: of the sessions that `render` is told
     history: History = "cut"
     overlong: Literal["drop_turns", "set_aside", "split"] = "drop_turns"
     default_system: str = "template"  # template | none | a text
@@ -77,6 +78,7 @@ class Rendered:
     set_aside: Sequence[SetAside] = ()
     # sequence -> the messages it holds, where some are left out
     kept: Mapping[int, list[int]] = field(default_factory=dict)
+    prompted: Collection[int] = ()  # rows whose prompts are trained too
 
     @property
     def num_cuts(self) -> IntArray:
@@ -91,6 +93,7 @@ class Verdict:
 
     targets: tuple[int, ...] = ()
     untrained: tuple[int, ...] = ()  # messages that stay masked where prompts are trained too
+    by_itself: bool = False  # its rendering needs more than its shape
     reason: str = ""
     detail: str = ""
 
@@ -105,6 +108,8 @@ class Case:
     keys: tuple[Any, ...]  # the messages' shapes
     targets: tuple[int, ...]
     untrained: tuple[int, ...] = ()
+    everything: bool = False  # its prompts are trained too
+    by_itself: bool = False  # no skeleton serves it
     seed: int = 0  # decides whether it is sampled
     origin: list[int] | None = None  # which message of the session each one is, where some are left out
 
@@ -114,8 +119,7 @@ class Piece:
     """One sequence before it is encoded."""
 
     case: int
-    layout: Layout
-    stretches: list[str]
+    draft: Draft
     cut: int
 
 
@@ -131,9 +135,7 @@ class Renderer:
         self.finder = TargetFinder(self.bound, self.control, options.history, options.reasoning == "masked")
         self.pool = ConstantPool(tokenizer)
         self.prefix_scope = str(getattr(tokenizer, "prefix_scope", "never"))
-        self.planner = Planner(
-            self.bound, self.control, self.finder, self.pool, options.train_on_prompt, self.prefix_scope
-        )
+        self.planner = Planner(self.bound, self.control, self.finder, self.pool, self.prefix_scope)
         self.largest_id = int(getattr(tokenizer, "largest_id", 1 << 20))
         self.mismatches: list[str] = []  # skeletons that a sample did not bear out
         self._verdicts: dict[tuple[Any, ...], Verdict] = {}
@@ -141,10 +143,15 @@ class Renderer:
 
     # -- whole tables -----------------------------------------------------------------------------------
 
-    def render(self, sessions: pa.Table) -> Rendered:
-        """Every session of the table, before any limit on length."""
-        cases, aside = self.cases(sessions)
-        return self.render_cases(cases, aside)
+    def render(self, sessions: pa.Table, prompted: Collection[int] = ()) -> Rendered:
+        """Every session of the table, before any limit on length; `prompted` are the rows whose prompts
+        `train_on_prompt: auto` trains."""
+        asked = self.options.train_on_prompt
+        rows = prompted if asked == "auto" else range(len(sessions) if asked else 0)
+        cases, aside = self.cases(sessions, prompted=rows)
+        rendered = self.render_cases(cases, aside)
+        actions = {row: ["train_on_prompt"] for row in rows} if asked == "auto" else {}
+        return replace(rendered, prompted=rows, actions=actions)
 
     def fit(self, sessions: pa.Table, rendered: Rendered, window: int) -> Rendered:
         """The same with sequences longer than `window` replaced as the overlong policy says."""
@@ -153,9 +160,10 @@ class Renderer:
         return fit_window(self, sessions, rendered, window)
 
     def cases(
-        self, sessions: pa.Table, rows: Iterable[int] | None = None
+        self, sessions: pa.Table, rows: Iterable[int] | None = None, prompted: Collection[int] = ()
     ) -> tuple[list[Case], list[SetAside]]:
         """The sessions of these rows as cases; those that can give no target are set aside."""
+        of_prompts = prompted if isinstance(prompted, range) else frozenset(prompted)
         column = sessions.column("messages").to_pylist()
         tools_column = sessions.column("tools").to_pylist() if "tools" in sessions.column_names else None
         cases: list[Case] = []
@@ -174,7 +182,11 @@ class Renderer:
             text = tools_column[row] if tools_column else None
             tools = (orjson.loads(text) or None) if text else None
             seed = xxhash.xxh3_64_intdigest(column[row].encode("utf-8", "surrogatepass"))
-            cases.append(Case(row, messages, tools, keys, verdict.targets, verdict.untrained, seed))
+            everything = row in of_prompts
+            off = verdict.untrained if everything else ()
+            cases.append(
+                Case(row, messages, tools, keys, verdict.targets, off, everything, verdict.by_itself, seed)
+            )
         return cases, aside
 
     def verdict(self, messages: Sequence[Message]) -> Verdict:
@@ -183,7 +195,7 @@ class Renderer:
         fault = role_fault(roles, self.policy)
         if fault:
             return Verdict(reason=fault[0], detail=fault[1])
-        trained = [i for i, role in enumerate(roles) if self.policy[role].trained]
+        trained = [i for i, message in enumerate(messages) if self._may_be_trained(message)]
         if self.options.loss_on == "last_answer":
             trained = trained[-1:]
         targets = tuple(i for i in trained if messages[i].get("train", True))
@@ -192,9 +204,13 @@ class Renderer:
         empty = next((i for i in targets if not _says_something(messages[i])), None)
         if empty is not None:
             return Verdict(reason="empty_answer", detail=f"message {empty} ({roles[empty]}) says nothing")
-        if not self.options.train_on_prompt:
-            return Verdict(targets)
-        return Verdict(targets, tuple(i for i, m in enumerate(messages) if not m.get("train", True)))
+        untrained = tuple(i for i, message in enumerate(messages) if not message.get("train", True))
+        return Verdict(targets, untrained, any("train_ranges" in message for message in messages))
+
+    def _may_be_trained(self, message: Message) -> bool:
+        """A message of a trained role, or one whose own flag says so; what a tool returned never is."""
+        role = message["role"]
+        return role != TOOL and (self.policy[role].trained or message.get("train") is True)
 
     # -- cases ------------------------------------------------------------------------------------------
 
@@ -203,9 +219,13 @@ class Renderer:
         with self._lock:
             pieces, refused = self._pieces(cases)
             constants = self.pool.flat
-        sequences, spans = assemble(
-            [(piece.layout, piece.stretches) for piece in pieces], self.tokenizer, constants, self.largest_id
+        sequences, spans, unplaced = assemble(
+            [piece.draft for piece in pieces], self.tokenizer, constants, self.largest_id, lambda: self._byte_lengths
         )
+        hopeless = _hopeless(pieces, cases, sequences, unplaced)
+        if hopeless:
+            left = [case for case in cases if case.row not in hopeless]
+            return self.render_cases(left, [*aside, *hopeless.values()])
         message = _in_session(spans.message, spans.offsets, pieces, cases)
         return Rendered(
             sequences,
@@ -237,32 +257,53 @@ class Renderer:
                 elif plan.refusal:
                     raise plan.refusal
                 else:
-                    made = [(s.layout, texts) for s, texts in zip(plan.sequences, filled, strict=True)]
+                    made = [
+                        Draft(s.layout, texts, plan.hidden(number, case.messages, case.tools) if s.hidden else ())
+                        for number, (s, texts) in enumerate(zip(plan.sequences, filled, strict=True))
+                    ]
             except Refusal as refusal:
                 refused.append(SetAside(case.row, refusal.reason, refusal.detail))
                 continue
-            for cut, (layout, texts) in enumerate(made):
-                pieces.append(Piece(number, layout, texts, cut if len(made) > 1 else -1))
+            for cut, draft in enumerate(made):
+                pieces.append(Piece(number, draft, cut if len(made) > 1 else -1))
         return pieces, refused
 
     def _filled(self, case: Case) -> tuple[Plan | None, list[list[str]] | None]:
         tools = tools_key(case.tools) if case.tools else None
-        shape = case.keys, tools, case.targets, case.untrained
+        if case.by_itself:
+            return None, None
+        shape = case.keys, tools, case.targets, case.untrained, case.everything
         plan = self.planner.plan(shape, case.messages, case.tools)
         return plan, plan.fill(case.messages, case.tools) if plan else None
 
-    def _direct(self, case: Case) -> list[tuple[Layout, list[str]]]:
+    def _direct(self, case: Case) -> list[Draft]:
         """The session through the template itself."""
-        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
-        rendered, _ = find_for(self.finder, view, case.targets, case.untrained)
         made = []
-        for text in rendered:
-            parts, spans = cut_into_parts(
-                text, self.control, everything=self.options.train_on_prompt, prefix_scope=self.prefix_scope
+        for rendered in self._found(case):
+            parts, spans, hidden = cut_into_parts(
+                rendered, self.control, everything=case.everything, prefix_scope=self.prefix_scope
             )
             layout = self.pool.layout(parts, spans, [False] * len(parts))
-            made.append((layout, [self.control.unescape(p.text) for p in parts if p.token is None]))
+            own = [number for number, part in enumerate(parts) if part.token is None]
+            edges = [
+                (own.index(h.part), self._bytes(text[: h.start]), self._bytes(text[: h.stop]))
+                for h in hidden
+                for text in (parts[h.part].text,)
+            ]
+            made.append(Draft(layout, [self.control.unescape(parts[number].text) for number in own], edges))
         return made
+
+    def _found(self, case: Case) -> list[RenderedText]:
+        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
+        return find_for(self.finder, view, case.targets, case.untrained, case.everything)[0]
+
+    def _bytes(self, text: str) -> int:
+        return len(self.control.unescape(text).encode())
+
+    @cached_property
+    def _byte_lengths(self) -> NDArray[np.int64]:
+        """Of every id, how many bytes it spells."""
+        return np.array([len(self.tokenizer.token_bytes(i)) for i in range(self.largest_id + 1)], np.int64)
 
     # -- the sample -------------------------------------------------------------------------------------
 
@@ -285,16 +326,35 @@ class Renderer:
 
     def _is_borne_out(self, plan: Plan, case: Case) -> bool:
         """Whether the template's own rendering of this session is what the plan says."""
-        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
         filled = [plan.text(i, case.messages, case.tools) for i in range(len(plan.sequences))]
         if any(sequence.is_spliced for sequence in plan.sequences):
             try:
-                found = [text.text for text in find_for(self.finder, view, case.targets, case.untrained)[0]]
+                found = [text.text for text in self._found(case)]
             except Refusal:
                 return False
             return filled == [self.control.unescape(text) for text in found]
+        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
         own = [self.control.unescape(view.render(sequence.count).text) for sequence in plan.sequences]
         return all(text.startswith(rendered) for text, rendered in zip(filled, own, strict=True))
+
+
+def _hopeless(
+    pieces: Sequence[Piece], cases: Sequence[Case], sequences: TokenSequences, unplaced: Sequence[int]
+) -> dict[int, SetAside]:
+    """The rows of sequences in which ranges cannot be told in tokens, or leave no whole token."""
+    found: dict[int, SetAside] = {}
+    for number in unplaced:
+        row = cases[pieces[number].case].row
+        detail = "the tokenizer changes the text, so that the characters of its train_ranges cannot be told in tokens"
+        found[row] = SetAside(row, "ranges_not_placed", detail)
+    for number, piece in enumerate(pieces):
+        if not cases[piece.case].by_itself:
+            continue
+        row = cases[piece.case].row
+        own = slice(int(sequences.offsets[number]), int(sequences.offsets[number + 1]))
+        if row not in found and not sequences.loss_mask[own].any():
+            found[row] = SetAside(row, "no_target", "no whole token lies in the train_ranges of an answer")
+    return found
 
 
 def _stop_ids(sequences: TokenSequences, spans: TargetSpans) -> frozenset[int]:

@@ -52,6 +52,7 @@ class SequencePlan:
     whole: Stretch  # the whole text: what the sample is compared with
     count: int  # messages of the view
     is_spliced: bool
+    hidden: tuple[tuple[int, Stretch, Stretch], ...] = ()  # (stretch, what stands before, that and the hidden)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,19 @@ class Plan:
         if self.is_plain:
             return [messages[slot.message][slot.path[0]] for slot in self.slots]  # type: ignore[index]
         return [value_of(slot, messages, tools) for slot in self.slots]
+
+    def hidden(
+        self, sequence: int, messages: Sequence[Message], tools: Sequence[Any] | None
+    ) -> list[tuple[int, int, int]]:
+        """What of the stretches of one sequence no trained token may touch: (stretch, first byte, behind the last)."""
+        extents = self.sequences[sequence].hidden
+        if not extents:
+            return []
+        values = self._values(messages, tools)
+        return [
+            (own, len(_joined(before, values).encode()), len(_joined(through, values).encode()))
+            for own, before, through in extents
+        ]
 
     @cached_property
     def is_plain(self) -> bool:
@@ -115,7 +129,6 @@ class Planner:
     control: ControlTokens
     finder: TargetFinder
     pool: ConstantPool
-    everything: bool
     prefix_scope: str
     plans: dict[Any, Plan | None] = field(default_factory=dict)
     cache: PrefixCache = field(default_factory=PrefixCache)
@@ -144,7 +157,7 @@ class Planner:
         return plan
 
     def _made(self, shape: Any, messages: Sequence[Message], tools: Sequence[Any] | None) -> Plan:
-        keys, key_of_tools, targets, untrained = shape
+        keys, key_of_tools, targets, untrained, everything = shape
         symbolic = [symbolic_message(place, m, self.ledger) for place, m in enumerate(messages)]
         view = SymbolicView(
             self.bound,
@@ -157,11 +170,11 @@ class Planner:
             key_of_tools,
         )
         try:
-            rendered, was_cut = find_for(self.finder, view, targets, untrained)
+            rendered, was_cut = find_for(self.finder, view, targets, untrained, everything)
         except Refusal as refusal:
             return Plan((), (), self._conditions(view), refusal)
         used: dict[str, int] = {}
-        sequences = tuple(self._sequence(text, used) for text in rendered)
+        sequences = tuple(self._sequence(text, used, everything) for text in rendered)
         slots = tuple(self.ledger.slot(character) for character in used)
         return Plan(sequences, slots, self._conditions(view), None, was_cut)
 
@@ -169,16 +182,28 @@ class Planner:
         ordered = sorted(view.conditions, key=repr)
         return tuple((condition, condition.slot, condition.other) for condition in ordered)
 
-    def _sequence(self, rendered: RenderedText, used: dict[str, int]) -> SequencePlan:
-        parts, spans = cut_into_parts(
-            rendered, self.control, everything=self.everything, prefix_scope=self.prefix_scope
+    def _sequence(self, rendered: RenderedText, used: dict[str, int], everything: bool) -> SequencePlan:
+        parts, spans, hidden = cut_into_parts(
+            rendered, self.control, everything=everything, prefix_scope=self.prefix_scope
         )
-        fixed = [not SLOT_PATTERN.search(part.text) for part in parts]
+        broken = {extent.part for extent in hidden}
+        fixed = [i not in broken and not SLOT_PATTERN.search(part.text) for i, part in enumerate(parts)]
         layout = self.pool.layout(parts, spans, fixed)
-        own = [part.text for part, is_fixed in zip(parts, fixed, strict=True) if not is_fixed]
-        stretches = tuple(self._pieces(text, used) for text in own)
+        own = [i for i, part in enumerate(parts) if part.token is None and not fixed[i]]
         return SequencePlan(
-            layout, stretches, self._pieces(rendered.text, used), rendered.messages, rendered.is_spliced
+            layout,
+            tuple(self._pieces(parts[i].text, used) for i in own),
+            self._pieces(rendered.text, used),
+            rendered.messages,
+            rendered.is_spliced,
+            tuple(
+                (
+                    own.index(extent.part),
+                    self._pieces(parts[extent.part].text[: extent.start], used),
+                    self._pieces(parts[extent.part].text[: extent.stop], used),
+                )
+                for extent in hidden
+            ),
         )
 
     @staticmethod
@@ -190,14 +215,15 @@ class Planner:
 
 
 def find_for(
-    finder: TargetFinder, view: Any, targets: Sequence[int], untrained: Sequence[int]
+    finder: TargetFinder, view: Any, targets: Sequence[int], untrained: Sequence[int], everything: bool
 ) -> tuple[list[RenderedText], bool]:
     """Target finding in the session's own numbering: `targets` and the spans found count its messages."""
     places = {origin: place for place, origin in enumerate(view.origin)}
     wanted = [places[i] for i in targets if i in places]
     if not wanted:
         raise Refusal("no_target", "no message that is trained is visible in generation")
-    rendered, was_cut = finder.find(view, wanted, [places[i] for i in untrained if i in places])
+    off = [places[i] for i in untrained if i in places]
+    rendered, was_cut = finder.find(view, wanted, off, everything=everything)
     return [
         replace(
             text,

@@ -105,6 +105,11 @@ class Ledger:
         """Whether this string of a session stands in the text, whatever was done to it on the way."""
         return any(character in text for character in self._of_string.get((slot.message, slot.path), ()))
 
+    def places_in(self, text: str, slot: Slot) -> list[int]:
+        """Where this string of a session stands in the text, whatever was done to it on the way."""
+        own = self._of_string.get((slot.message, slot.path), ())
+        return [place for place, character in enumerate(text) if character in own]
+
     def slot(self, character: str) -> Slot:
         return self.slots[ord(character) - FIRST_SLOT]
 

@@ -13,6 +13,10 @@ P must be a prefix of F, and F up to the stop a prefix of full; where full says 
 rewrites earlier turns, and the history policy decides. Where the template marks what is generated
 (`{% generation %}`), the target is what is marked of that stretch, the stop always included.
 
+Beside spans there are *hidden* characters, which no trained token may touch: what a message's `train_ranges` leave out;
+and where prompts are trained too, what tools returned, prompts that are flagged off, what stands before the first
+message where a system prompt was inserted, and everything through the last answer that is no target here.
+
 Guarantees: a target is never found by searching for an answer's text; a session whose targets cannot be
 found exactly is refused with a reason.
 Price: two renderings an answer and one of the session; stop tokens are probed once for each kind of answer.
@@ -53,6 +57,9 @@ class Span:
     message: int
 
 
+Extent = tuple[int, int]  # half-open characters of a text
+
+
 @dataclass(frozen=True)
 class RenderedText:
     """One sequence as text, with its targets."""
@@ -61,6 +68,7 @@ class RenderedText:
     spans: tuple[Span, ...]
     untrained: tuple[Span, ...] = ()  # messages that stay masked where prompts are trained too
     messages: int = 0  # how many messages of the view it holds
+    hidden: tuple[Extent, ...] = ()  # characters that no trained token may touch
     is_spliced: bool = False  # what serving supplies, then the answer: no one rendering of the template
 
 
@@ -107,6 +115,24 @@ class View(Protocol):
         the rendering of the first `count` messages."""
         ...
 
+    @property
+    def has_inserted_system(self) -> bool:
+        """Whether a system prompt that is not the session's own stands before its first message."""
+        ...
+
+    def content(self, place: int) -> str:
+        """This message's content, in the view's characters."""
+        ...
+
+    def contents(self, text: str, place: int, count: int, prompt: Prompt | None = None) -> list[Extent] | None:
+        """Where this message's content stands in the rendering of the first `count` messages, with which `text`
+        begins: as often as it does; None where that cannot be told."""
+        ...
+
+    def train_ranges(self, place: int) -> list[Extent] | None:
+        """The trained ranges of this message's content, in the view's characters; None: all of it is trained."""
+        ...
+
 
 @dataclass
 class Answer:
@@ -117,6 +143,7 @@ class Answer:
     stop: int
     spans: tuple[Span, ...]
     is_spliced: bool
+    hidden: tuple[Extent, ...] = ()
 
 
 @dataclass
@@ -133,11 +160,15 @@ class TargetFinder:
     _prompts: dict[Prompt, str | None] = field(default_factory=dict)
 
     def find(
-        self, view: View, targets: Sequence[int], untrained: Sequence[int] = ()
+        self, view: View, targets: Sequence[int], untrained: Sequence[int] = (), *, everything: bool = False
     ) -> tuple[list[RenderedText], bool]:
-        """The session's sequences (one, or one a target where the template rewrites); whether it was cut."""
+        """The session's sequences (one, or one a target where the template rewrites); whether it was cut.
+
+        `untrained` are the messages flagged off, `everything` is whether prompts are trained too.
+        """
+        off = [place for place in untrained if self._is_answer(view, place)]
         try:
-            answers = {place: self._answer(view, place) for place in sorted({*targets, *untrained})}
+            answers = {place: self._answer(view, place) for place in sorted({*targets, *off})}
             full = view.render(len(view.messages)).text
         except TemplateFailure as failure:
             raise Refusal("template_error", str(failure)) from failure
@@ -147,15 +178,22 @@ class TargetFinder:
             full = last.text  # with the stop where that is the next turn's marker
         if all(full.startswith(answer.text[: answer.stop]) for answer in answers.values()):
             spans = tuple(span for answer in wanted for span in answer.spans)
-            masked = tuple(span for place in untrained for span in answers[place].spans)
-            sequences = [RenderedText(full, spans, masked, len(view.messages))]
+            masked = tuple(span for place in off for span in answers[place].spans)
+            hidden = tuple(extent for answer in wanted for extent in answer.hidden)
+            sequences = [RenderedText(full, spans, masked, len(view.messages), hidden)]
         else:
             sequences = [self._alone(view, answers, place) for place in self._kept(targets)]
+            off = []
         for sequence in sequences:
             self._check_nothing_lost(view, sequence)
         if sequences[0].messages < len(view.messages) or len(sequences) > 1:
             self.notes.add("rewrites earlier turns")
+        if everything:
+            sequences = [self._with_hidden_prompts(view, text, off, untrained) for text in sequences]
         return sequences, len(sequences) > 1
+
+    def _is_answer(self, view: View, place: int) -> bool:
+        return view.roles[place] == ASSISTANT or self.bound.policy[view.roles[place]].trained
 
     def _kept(self, targets: Sequence[int]) -> Sequence[int]:
         if self.history == "error" and len(targets) > 1:
@@ -170,7 +208,57 @@ class TargetFinder:
     def _alone(view: View, answers: Mapping[int, Answer], place: int) -> RenderedText:
         """The answer with everything before it, as serving renders it; only this answer is a target."""
         answer = answers[place]
-        return RenderedText(answer.text, answer.spans, (), place + 1, answer.is_spliced)
+        return RenderedText(answer.text, answer.spans, (), place + 1, answer.hidden, answer.is_spliced)
+
+    # -- what is hidden where prompts are trained too -----------------------------------------------------
+
+    def _with_hidden_prompts(
+        self, view: View, text: RenderedText, off: Sequence[int], untrained: Sequence[int]
+    ) -> RenderedText:
+        """The same, with what of its prompts is not trained; answers in `off` are masked whole already."""
+        targets = {span.message for span in text.spans}
+        context = [
+            place
+            for place in range(min(targets))
+            if self._is_answer(view, place) and place not in targets and place not in off
+        ]
+        first = context[-1] + 1 if context else 0
+        hidden = [*text.hidden]
+        if first or view.has_inserted_system:
+            hidden.append((0, self._first_content(view, text, first, min(targets))))
+        for place in range(first, text.messages):
+            is_result = view.roles[place] == TOOL
+            if is_result or (place in untrained and not self._is_answer(view, place)):
+                hidden += self._contents(view, text, place)
+        return replace(text, hidden=tuple(hidden))
+
+    def _first_content(self, view: View, text: RenderedText, first: int, target: int) -> int:
+        """Where the content of the first message from `first` on begins, or the target, if that comes first."""
+        limit = min(span.start for span in text.spans)
+        for place in range(first, target):
+            found = self._contents(view, text, place)
+            if found and found[0][0] < found[0][1]:
+                return min(limit, found[0][0])
+        return limit
+
+    @staticmethod
+    def _contents(view: View, text: RenderedText, place: int) -> list[Extent]:
+        target = text.messages - 1
+        role = view.roles[target]
+        found = (
+            view.contents(
+                text.text, place, target, Prompt(role, view.messages[target].get("name") if role != ASSISTANT else None)
+            )
+            if text.is_spliced
+            else view.contents(text.text, place, text.messages)
+        )
+        if found is None:
+            raise Refusal(
+                "prompt_not_placed",
+                f"message {place}: prompts are trained, and where the template writes this one cannot be told; "
+                "set chat.train_on_prompt: false",
+            )
+        return found
 
     # -- one answer -------------------------------------------------------------------------------------
 
@@ -189,7 +277,32 @@ class TargetFinder:
         if supplied is not None:
             text = supplied + text[start:]
         moved = tuple(Span(a + shift, b + shift, place) for a, b in spans)
-        return Answer(place, text, stop + shift, moved, supplied is not None)
+        hidden = tuple((a + shift, b + shift) for a, b in self._beside_ranges(view, place, rendered.text, start, stop))
+        return Answer(place, text, stop + shift, moved, supplied is not None, hidden)
+
+    @staticmethod
+    def _beside_ranges(view: View, place: int, text: str, start: int, stop: int) -> list[Extent]:
+        """What of the target the message's ranges leave out; behind the content nothing, if one reaches its end."""
+        ranges = view.train_ranges(place)
+        if ranges is None:
+            return []
+        found = view.contents(text, place, place + 1) or []
+        written = [text[a:b] for a, b in found]
+        if written != [view.content(place)] or not start <= found[0][0] <= found[0][1] <= stop:
+            raise Refusal(
+                "ranges_not_placed",
+                f"message {place}: the template does not write the content as it is, so its train_ranges cannot be "
+                "placed; take white space off its ends, or leave the ranges out",
+            )
+        first, last = found[0]
+        left_out: list[Extent] = []
+        read = start
+        for begin, end in ranges:
+            left_out.append((read, first + begin))
+            read = first + end
+        if read < last:
+            left_out.append((read, stop))
+        return [(a, b) for a, b in left_out if a < b]
 
     def _start(self, view: View, place: int, rendered: Text) -> tuple[int, str | None]:
         """Where what serving supplies ends, and that supplied text where it is not what stands before."""

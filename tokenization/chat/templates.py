@@ -62,6 +62,7 @@ class ChatTokenizer(Protocol):
     def encode_batch(
         self, texts: list[str], continuing: list[bool] | None = None
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
+    def token_bytes(self, token_id: int) -> bytes: ...
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tokenization.chat.control import FIRST_SLOT, SLOT_PATTERN, ControlTokens
 from tokenization.chat.roles import ASSISTANT, SYSTEM
 from tokenization.chat.sandbox import CompiledTemplate, TemplateFailure, Text, to_json
 from tokenization.chat.symbols import Condition, Ledger, NotSymbolic, OpaqueJson, Slot, SymbolicText
-from tokenization.chat.targets import STUB
+from tokenization.chat.targets import STUB, Refusal
 from tokenization.chat.templates import BoundTemplate, Message, Prompt
 
 MAX_CACHED_CHARACTERS = 8 << 20
@@ -44,6 +44,18 @@ class _View:
             return None
         return self.bound.shown({**message, "reasoning_content": STUB}, self.as_json)
 
+    @property
+    def has_inserted_system(self) -> bool:
+        """Whether a system prompt that is not the session's own stands before its first message."""
+        if self.origin[:1] == [-1]:
+            return True
+        own = self.bound.default_system == "template" and self.roles[:1] != [SYSTEM]
+        return own and bool(self.bound.inserted_system)
+
+    def content(self, place: int) -> str:
+        """This message's content; of an inserted one, nothing."""
+        return self.session[self.origin[place]].get("content", "") if self.origin[place] >= 0 else ""
+
     def said(self, place: int, *, everything: bool) -> Iterator[tuple[str, Any]]:
         """What a message says, part by part: its name for people, and the string or object."""
         if self.origin[place] < 0:
@@ -61,6 +73,7 @@ class _View:
 class DirectView(_View):
     """One session's own strings; `control` has hidden what was typed."""
 
+    control: ControlTokens | None = None
     _rendered: dict[tuple[int, Prompt | None], Text] = field(default_factory=dict)
     _shown: dict[int, set[tuple[int, str]] | None] = field(default_factory=dict)
 
@@ -68,7 +81,7 @@ class DirectView(_View):
     def of(
         cls, bound: BoundTemplate, control: ControlTokens, messages: list[Message], tools: list[Any] | None
     ) -> DirectView:
-        return cls(bound, control.escape(messages), control.escape(tools))
+        return cls(bound, control.escape(messages), control.escape(tools), control)
 
     def render(self, count: int, prompt: Prompt | None = None) -> Text:
         key = (count, prompt)
@@ -91,6 +104,43 @@ class DirectView(_View):
             if says and shown is not None and (self.origin[place], name) not in shown:
                 return name
         return None
+
+    def contents(
+        self, text: str, place: int, count: int, prompt: Prompt | None = None
+    ) -> list[tuple[int, int]] | None:
+        """Found by rendering a stub in the content's place: what stands around it must be what stands here."""
+        content = self.content(place)
+        if not content.strip():
+            return []
+        base = self.render(count, prompt).text
+        stub = self.bound.shown({**self.session[self.origin[place]], "content": STUB}, self.as_json)
+        try:
+            stubbed = self.bound.render(
+                [*self.messages[:place], stub, *self.messages[place + 1 : count]], self.tools, prompt
+            )
+        except TemplateFailure:
+            return None
+        around = stubbed.text.split(STUB)
+        found = filled(base, around)
+        return found if found is not None and text.startswith(base) else None
+
+    def train_ranges(self, place: int) -> list[tuple[int, int]] | None:
+        """In characters of the escaped content; a range may not end within a typed control token."""
+        message = self.session[self.origin[place]] if self.origin[place] >= 0 else {}
+        ranges = message.get("train_ranges")
+        if ranges is None or self.control is None:
+            return None
+        place_of = {0: 0}
+        read = 0
+        for number, character in enumerate(message["content"], 1):
+            read += len(self.control.unescape(character))
+            place_of[read] = number
+        try:
+            return [(place_of[start], place_of[stop]) for start, stop in ranges]
+        except KeyError:
+            raise Refusal(
+                "ranges_not_placed", "a range of train_ranges begins or ends within a typed control token"
+            ) from None
 
     def _shown_stubs(self, count: int) -> set[tuple[int, str]] | None:
         """What of the first `count` messages the template shows, found by rendering stubs in their place."""
@@ -136,6 +186,23 @@ def _stubbed(message: Message, place: int, names: list[tuple[int, str]]) -> Mess
             for call in message["tool_calls"]
         ]
     return made
+
+
+def filled(text: str, around: Sequence[str]) -> list[tuple[int, int]] | None:
+    """Where in a text one string stands between these pieces, each time the same; None where it is not so made."""
+    times = len(around) - 1
+    if times == 0:
+        return []
+    size, rest = divmod(len(text) - sum(map(len, around)), times)
+    start = len(around[0])
+    string = text[start : start + size]
+    if rest or size < 0 or string.join(around) != text:
+        return None
+    found = []
+    for piece in around[1:]:
+        found.append((start, start + size))
+        start += size + len(piece)
+    return found
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -222,6 +289,20 @@ class SymbolicView(_View):
             raise made
         return made
 
+    def contents(
+        self, text: str, place: int, count: int, prompt: Prompt | None = None
+    ) -> list[tuple[int, int]] | None:
+        """Wherever its slots stand."""
+        content = self.content(place)
+        if not isinstance(content, SymbolicText):
+            return []
+        found = self.ledger.places_in(text, self.ledger.slot(content.plain))
+        return [(start, start + 1) for start in found]
+
+    def train_ranges(self, place: int) -> list[tuple[int, int]] | None:
+        """None: sessions with ranges are rendered one by one."""
+        return None
+
     def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
         for name, value in self.said(place, everything=everything):
             if isinstance(value, SymbolicText):
@@ -253,7 +334,8 @@ def message_key(message: Message) -> Any:
     return (
         message["role"],
         kind,
-        message.get("train", True),
+        message.get("train"),
+        "train_ranges" in message,
         text_class(message.get("reasoning_content")),
         text_class(message.get("name")),
         text_class(message.get("tool_call_id")),

@@ -8,8 +8,8 @@
 Guarantees: the result follows from the signatures and the threshold alone; it is the same for any cut into chunks.
 Texts without a place in common are never joined, those of one signature always. In a bucket of more than
 ALL_PAIRS + 2 members each one is compared with the first and with the ALL_PAIRS before it; pairs left out are counted
-in `pairs_skipped`. Price: about 3 s a million texts at 0.8; 690 bytes a text for 128 places while that is below
-MEMORY, else that much on disk and some 60 bytes a text in memory.
+in `pairs_skipped`. Price: about 6 s a million texts at 0.8 with a fifth of them copies; 690 bytes a text for 128 places
+while that is below MEMORY, else that much on disk and some 60 bytes a text in memory.
 """
 
 from __future__ import annotations

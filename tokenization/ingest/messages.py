@@ -1,8 +1,8 @@
 """One message in, one normalised message out, whoever wrote the data set.
 
 A normalised message is an object with these keys in this order, absent ones left out: `role`, `name`,
-`content` (always a string), `reasoning_content`, `tool_calls`, `tool_call_id`, `train`, `weight`. Tool
-calls are in the form that `tool_calls` gives.
+`content` (always a string), `reasoning_content`, `tool_calls`, `tool_call_id`, `train`, `weight`,
+`train_ranges`. Tool calls are in the form that `tool_calls` gives, what is trained in that of `training_flags`.
 
 A `<think>…</think>` that opens an assistant's content becomes `reasoning_content`; anywhere else it is
 text. Roles must be declared; nothing is asserted about their order. Normalising twice is normalising once.
@@ -17,6 +17,7 @@ from typing import Any
 from tokenization.ingest.json_kinds import json_kind
 from tokenization.ingest.rows import table_row_json
 from tokenization.ingest.tool_calls import Refused, parse_calls
+from tokenization.ingest.training_flags import ALL_KEYS, training_of
 
 ROLE_SYNONYMS = {
     "human": "user",
@@ -39,7 +40,6 @@ ROLE_KEYS = ("role", "from")
 CONTENT_KEYS = ("content", "value", "text")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 CALLS_KEYS = ("tool_calls", "function_call")
-TRAIN_KEYS = ("train", "training", "loss", "weight", "loss_weight")  # booleans, or numbers that weigh
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
@@ -95,10 +95,11 @@ class MessageReader:
         name = _first(given, self._name_keys)
         if isinstance(name, str) and name:
             message["name"] = name
-        self._read_body(given, message, is_call)
+        shift = self._read_body(given, message, is_call)
         if isinstance(given.get("tool_call_id"), str):
             message["tool_call_id"] = given["tool_call_id"]
-        message.update(_training(given))
+        if not ALL_KEYS.isdisjoint(given):
+            message.update(training_of(given, message["content"], shift))
         return message
 
     def _role(self, written: str) -> tuple[str, bool]:
@@ -115,8 +116,9 @@ class MessageReader:
         self._roles[written] = role
         return role, False
 
-    def _read_body(self, given: Message, message: Message, is_call: bool) -> None:
-        """Content, reasoning and tool calls, from wherever they were written."""
+    def _read_body(self, given: Message, message: Message, is_call: bool) -> int:
+        """Content, reasoning and tool calls, from wherever they were written; how many characters of the content
+        went to the reasoning."""
         role = message["role"]
         body = _Body(_first(given, self._reasoning_keys))
         body.calls = parse_calls(_first(given, self._calls_keys))
@@ -128,6 +130,7 @@ class MessageReader:
             body.calls = parse_calls(content)
         else:
             body.add_content(content, as_json=role == "tool")
+        whole = len(body.text)
         if role == "assistant" and body.reasoning is None:
             body.split_thinking()
         message["content"] = body.text
@@ -135,6 +138,7 @@ class MessageReader:
             message["reasoning_content"] = body.reasoning
         if body.calls:
             message["tool_calls"] = body.calls
+        return whole - len(body.text)
 
 
 class _Body:
@@ -193,24 +197,6 @@ _TEXT_PARTS = {"text": False, "input_text": False, "output_text": False, "reason
 
 def _is_part(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("type"), str)
-
-
-def _training(given: Message) -> Message:
-    """`train` from flags and from weight 0; `weight` where it is neither 0 nor 1."""
-    found: Message = {}
-    for key in TRAIN_KEYS:
-        value = given.get(key)
-        if isinstance(value, bool):
-            found["train"] = value
-        elif isinstance(value, int | float) and value == 0:
-            found["train"] = False
-        elif isinstance(value, int | float) and value != 1:
-            if value < 0:
-                raise Refused("wrong_type", f"{key} is {value} and cannot be negative")
-            found["weight"] = float(value)
-        elif value is not None and not isinstance(value, int | float):
-            raise Refused("wrong_type", f"{key} is {json_kind(value)} and must be true, false or a number")
-    return dict(sorted(found.items()))
 
 
 def _keys(fields: Mapping[str, str], field: str, usual: tuple[str, ...]) -> tuple[str, ...]:

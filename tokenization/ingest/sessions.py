@@ -83,7 +83,8 @@ def normalised_session(row: Any, options: ChatOptions, reader: MessageReader) ->
 
 
 def _is_target(message: Message, trained_roles: frozenset[str]) -> bool:
-    return bool(message.get("train", message["role"] in trained_roles))
+    """Whether some of it is trained: by its role or its own flag; what a tool returned never is."""
+    return message["role"] != "tool" and bool(message.get("train", message["role"] in trained_roles))
 
 
 def _no_target(messages: list[Message], trained_roles: frozenset[str]) -> str:

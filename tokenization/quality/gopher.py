@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Limits = Annotated[dict[Annotated[int, Field(ge=1, le=100, strict=False)], Share], Field(min_length=1)]
+Limits = Annotated[dict[Annotated[int, Field(strict=False)], Share], Field(min_length=1)]
+MOST_WORDS = 100  # in an n-gram
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
@@ -98,13 +99,30 @@ class DuplicateParts(Parameters):
     max_characters: Share = Field(0.2, description="share of characters in those")
 
 
-class TopNgrams(Parameters):
+class Ngrams(Parameters):
+    """Limits for several n."""
+
+    max: Limits
+
+    @model_validator(mode="after")
+    def _are_ngrams(self) -> Self:
+        refuse(
+            [
+                Problem(("max",), f"has the n-gram size {n}; it must be between 1 and {MOST_WORDS} words")
+                for n in self.max
+                if not 1 <= n <= MOST_WORDS
+            ]
+        )
+        return self
+
+
+class TopNgrams(Ngrams):
     """How much of a document its most frequent n-gram may be."""
 
     max: Limits = Field({2: 0.2, 3: 0.18, 4: 0.16}, description="for each n the share of characters")
 
 
-class DuplicateNgrams(Parameters):
+class DuplicateNgrams(Ngrams):
     """How much of a document may be n-grams that occurred before."""
 
     max: Limits = Field(
@@ -195,7 +213,7 @@ def _ngram_shares(name: str, limits: Limits) -> list[tuple[pl.Expr, float]]:
     return [(share(measure(name, n), whole), limit) for n, limit in sorted(limits.items())]
 
 
-def _ngrams_figure(name: str, given: TopNgrams | DuplicateNgrams) -> pl.Expr:
+def _ngrams_figure(name: str, given: Ngrams) -> pl.Expr:
     """The first share beyond its limit, else the largest."""
     import polars as pl
 
@@ -204,7 +222,7 @@ def _ngrams_figure(name: str, given: TopNgrams | DuplicateNgrams) -> pl.Expr:
     return pl.coalesce(*beyond, pl.max_horizontal(part for part, _ in shares))
 
 
-def _few_ngrams(name: str, given: TopNgrams | DuplicateNgrams) -> pl.Expr:
+def _few_ngrams(name: str, given: Ngrams) -> pl.Expr:
     import polars as pl
 
     return pl.all_horizontal(part <= limit for part, limit in _ngram_shares(name, given.max))

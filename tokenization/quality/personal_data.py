@@ -12,7 +12,8 @@ The replacements are words in square brackets with no markup: no tokenizer's spe
 angle brackets or bars would come near those of some (`<|…|>`, `|||EMAIL_ADDRESS|||`).
 
 Guarantees: a text without a match is the same bytes, a column without any is the same object; replacing
-twice is replacing once. Price: about 4 ns a byte to look, and 10 ns a byte of the texts that have some.
+twice is replacing once. Price: about 1 ns a byte to look, and 10 ns a byte of the texts that may
+have some.
 """
 
 from __future__ import annotations
@@ -64,9 +65,7 @@ class _Pattern:
 PATTERNS = (
     _Pattern("email", r"@[A-Za-z0-9]", rf"(^|[^A-Za-z0-9._%+\-]){_EMAIL}($|[^A-Za-z0-9_@])"),
     _Pattern("ip", r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", rf"{_BEFORE}{_IPV4}{_BEHIND}"),
-    _Pattern(
-        "ip", rf"{_HEX}:{_HEX}:{_HEX}?:", rf"(^|[^0-9A-Za-z_.:\-]){_IPV6}($|[^0-9A-Za-z_.:]|\.(?:$|[^0-9]))"
-    ),
+    _Pattern("ip", rf"{_HEX}:{_HEX}:", rf"(^|[^0-9A-Za-z_.:\-]){_IPV6}($|[^0-9A-Za-z_.:]|\.(?:$|[^0-9]))"),
     _Pattern("phone", r"1[3-9][0-9][ \-]?[0-9]{4}[ \-]?[0-9]{4}", f"{_BEFORE}{_CHINESE_MOBILE}{_BEHIND}"),
     _Pattern("phone", r"\+[1-9]", rf"(^|[^0-9A-Za-z_.+)\]]){_INTERNATIONAL}{_BEHIND}"),
 )

@@ -61,15 +61,15 @@ def mixed(keys: Keys) -> Keys:
 def word_hashes(data: Bytes, begins: Places, ends: Places) -> Keys:
     """uint64 [words]: equal for equal words."""
     padded = np.concatenate((data, np.zeros(8, np.uint8)))
-    eights: Keys = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,)).copy()  # 8 bytes at each place
+    eights: Keys = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))  # the 8 bytes at each place
     lengths = ends - begins
-    heads = eights.take(begins) & _masks(lengths)
+    heads = eights[begins] & _masks(lengths)
     hashes = mixed(heads | np.where(lengths < 8, lengths, 0).astype(np.uint64) << np.uint64(56))
     rest = np.flatnonzero((lengths > 8) & (lengths <= _LONG_WORD))
     for step in range(8, _LONG_WORD, 8):
         if not len(rest):
             break
-        part = eights.take(begins[rest] + step) & _masks(lengths[rest] - step)
+        part = eights[begins[rest] + step] & _masks(lengths[rest] - step)
         hashes[rest] = mixed(hashes[rest] + (part ^ _ODD) * _MIX[1])
         rest = rest[lengths[rest] > step + 8]
     view = memoryview(padded.data)

@@ -47,30 +47,3 @@ class Rule:
         """The parameters that have a default, with it."""
         fields = self.parameters.model_fields.items()
         return {name: field.get_default() for name, field in fields if not field.is_required()}
-
-
-@dataclass(frozen=True)
-class ConfiguredRule:
-    """A rule with its parameters, as a recipe has it."""
-
-    rule: Rule
-    parameters: Parameters
-
-    @property
-    def name(self) -> str:
-        """The rule's name; in a recipe it stands once."""
-        return self.rule.name
-
-    def figure(self) -> pl.Expr:
-        """The number that is looked at, as a float."""
-        import polars as pl
-
-        return self.rule.figure(self.parameters).cast(pl.Float64)
-
-    def keep(self) -> pl.Expr:
-        """True where the document stays."""
-        return self.rule.keep(self.parameters)
-
-    def key(self) -> list[Any]:
-        """JSON-able: all that the outcome depends on beside the texts and the code."""
-        return [self.name, self.parameters.model_dump(mode="json")]

@@ -17,15 +17,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tokenization.errors import RecipeError
 from tokenization.quality import c4, fineweb, gopher, language, length
-from tokenization.quality.rule import ConfiguredRule, Parameters, Rule
+from tokenization.quality.rule import Parameters, Rule
 from tokenization.recipe.problems import describe
+
+if TYPE_CHECKING:
+    import polars as pl
 
 RULES: dict[str, Rule] = {
     rule.name: rule for module in (length, language, gopher, c4, fineweb) for rule in module.RULES
@@ -36,6 +41,42 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 Entry = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ConfiguredRule:
+    """A rule with its parameters, as a recipe has it; it can be sent to another process."""
+
+    rule: Rule
+    parameters: Parameters
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.name, self.parameters)
+
+    @property
+    def name(self) -> str:
+        """The rule's name; in a recipe it stands once."""
+        return self.rule.name
+
+    @cached_property
+    def figure(self) -> pl.Expr:
+        """The number that is looked at, as a float."""
+        import polars as pl
+
+        return self.rule.figure(self.parameters).cast(pl.Float64)
+
+    @cached_property
+    def keep(self) -> pl.Expr:
+        """True where the document stays."""
+        return self.rule.keep(self.parameters)
+
+    def key(self) -> list[Any]:
+        """JSON-able: all that the outcome depends on beside the texts and the code."""
+        return [self.name, self.parameters.model_dump(mode="json")]
+
+
+def _restored(name: str, parameters: Parameters) -> ConfiguredRule:
+    return ConfiguredRule(RULES[name], parameters)
 
 
 def parse_rules(entries: Sequence[Entry], base: Path | None = None) -> tuple[ConfiguredRule, ...]:

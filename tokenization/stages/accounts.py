@@ -74,7 +74,7 @@ def source_entries(workspace: Workspace, name: str) -> list[Entry]:
             read["items"],
             kept,
             name,
-            removed=nonzero(exact_duplicate=chosen["exact_duplicate"]),
+            removed=duplicates(chosen),
         ),
     ]
     if source.kind == "text":
@@ -117,7 +117,7 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
         tokens = workspace.result("tokens", source.name).value
         set_aside = dict(read["set_aside"])
         for reason, count in (
-            *nonzero(exact_duplicate=chosen["exact_duplicate"]).items(),
+            *duplicates(chosen).items(),
             *tokens["set_aside"].items(),
         ):
             set_aside[reason] = set_aside.get(reason, 0) + count
@@ -134,6 +134,11 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
             "changed": read["changed"],
         }
     return accounts
+
+
+def duplicates(chosen: dict[str, int]) -> dict[str, int]:
+    """What the selection took out of a source."""
+    return nonzero(exact_duplicate=chosen["exact_duplicate"], near_duplicate=chosen["near_duplicate"])
 
 
 def nonzero(**counts: int) -> dict[str, int]:

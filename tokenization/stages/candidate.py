@@ -25,6 +25,7 @@ from tokenization.preview.page import html_page
 from tokenization.stages import chat_tokens, items, quarantine
 from tokenization.stages.accounts import ledger_of, source_accounts
 from tokenization.stages.documents import INDEX
+from tokenization.stages.near_duplicates import NAME as NEAR_DUPLICATES
 from tokenization.stages.shard_jobs import ShardJob, write_shard_job
 from tokenization.stages.tokenizer import opened, tokenizer_path
 from tokenization.stages.windows import SPLITS, Rows
@@ -94,6 +95,9 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     splits = write_dataset(workspace, folder)
     items.write_items(workspace, folder / "items.parquet")
     quarantine.write_quarantine(workspace, folder / "quarantine")
+    clusters = workspace.store.path("selection", workspace.result("selection").key) / NEAR_DUPLICATES
+    if clusters.exists():
+        shutil.copyfile(clusters, folder / "quarantine" / NEAR_DUPLICATES)
     stops = chat_tokens.stop_token_ids(workspace)
     save_tokenizer(
         tokenizer_path(workspace),

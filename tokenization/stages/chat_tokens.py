@@ -77,7 +77,7 @@ def options_of(chat: ChatSpec) -> ChatOptions:
     """The recipe's `chat` section in the renderer's words."""
     return ChatOptions(
         loss_on=chat.loss_on,
-        train_on_prompt=chat.train_on_prompt is True,
+        train_on_prompt=chat.train_on_prompt,
         history=chat.history,
         overlong=chat.overlong,
         default_system=chat.default_system,

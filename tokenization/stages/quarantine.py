@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from tokenization.stages.documents import ROWS, load_index, load_set_aside
-from tokenization.stages.selection import DUPLICATE, load_first_copies, load_slice
+from tokenization.stages.selection import DUPLICATE, is_kept, load_first_copies, load_slice
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
 
@@ -57,7 +57,7 @@ def readable(row: bytes) -> dict[str, str]:
 def duplicates(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
     """Items of which an equal one stands earlier in the recipe, with the name of that one."""
     chosen = load_slice(workspace, name)
-    rows = np.flatnonzero(chosen == DUPLICATE)
+    rows = np.flatnonzero(~is_kept(chosen))
     if not len(rows):
         return
     index = load_index(workspace, name)
@@ -67,7 +67,7 @@ def duplicates(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
     indices = {source: load_index(workspace, source) for source in names}
     ends = np.cumsum([len(indices[source]) for source in names])
     described = index.take(pa.array(rows)).select(["item", "file", "place", "chunk", "row"]).to_pylist()
-    for entry, original in zip(described, first, strict=True):
+    for entry, original, exact in zip(described, first, chosen[rows] == DUPLICATE, strict=True):
         owner = int(np.searchsorted(ends, original, side="right"))
         position = int(original) - (int(ends[owner - 1]) if owner else 0)
         kept = indices[names[owner]].column("item")[position].as_py()
@@ -76,8 +76,9 @@ def duplicates(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
             "place": entry["place"],
             "item": entry["item"],
             "stage": "select",
-            "reason": "exact_duplicate",
-            "detail": f"equal to {kept!r} of source {names[owner]!r}, which stands earlier in the recipe",
+            "reason": "exact_duplicate" if exact else "near_duplicate",
+            "detail": f"{'equal to' if exact else 'nearly the same as'} {kept!r} of source {names[owner]!r}, "
+            f"which stands earlier in the recipe",
             "row": row_text(workspace, name, entry["chunk"], entry["row"]),
         }
 

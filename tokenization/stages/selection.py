@@ -1,7 +1,8 @@
 """Stage `selection`: what crosses sources, decided on hashes alone.
 
-Exact duplicates (the first in recipe order stays; documents among documents, sessions among sessions) and the
-validation split (by a seeded hash of the content, so equal texts fall on one side and adding a source moves nothing).
+Exact duplicates (the first in recipe order stays; documents among documents, sessions among sessions), near
+duplicates among documents where the recipe asks (see near_duplicates), and the validation split (by a seeded hash of
+the content, so that equal texts fall on one side and another source moves nothing).
 Each source gets its slice, one byte an item; a source whose slice did not change keeps its tokens.
 
 Guarantees: independent of workers and of how files were cut; the split of an item depends on (seed, content) only.
@@ -17,12 +18,15 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
+from tokenization.duplicates.near import NearDuplicates
+from tokenization.duplicates.signatures import algorithm
 from tokenization.hashing import key_of
 from tokenization.stages.documents import load_index
+from tokenization.stages.near_duplicates import find_near_duplicates, write_near_duplicates
 from tokenization.stages.workspace import Workspace
 
 CODE = "1"
-DUPLICATE, TRAIN, VALIDATION = 0, 1, 2
+DUPLICATE, TRAIN, VALIDATION, NEAR_DUPLICATE = 0, 1, 2, 3
 
 Hashes = NDArray[np.uint64]  # uint64 [num_items, 2]
 
@@ -36,6 +40,7 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
         [[source.name, source.kind] for source in recipe.sources],
         [result.fingerprint for result in documents if result],
         recipe.cleaning.exact_dedup,
+        [recipe.cleaning.near_dedup, algorithm()] if recipe.cleaning.near_dedup else None,
         recipe.validation,
         recipe.seed,
     ]
@@ -45,6 +50,8 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     recipe = workspace.recipe
     slices: dict[str, NDArray[np.uint8]] = {}
     first_copies: dict[str, NDArray[np.int64]] = {}
+    near: NearDuplicates | None = None
+    texts = [source.name for source in recipe.text_sources]
     for kind in ("text", "chat"):
         names = [source.name for source in recipe.sources if source.kind == kind]
         if not names:
@@ -57,6 +64,11 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             np.where(in_validation(hashes, recipe.validation, recipe.seed), VALIDATION, TRAIN),
             DUPLICATE,
         ).astype(np.uint8)
+        if kind == "text" and recipe.cleaning.near_dedup:
+            near = find_near_duplicates(workspace, names, recipe.cleaning.near_dedup, choice != DUPLICATE)
+            alike = (near.first != np.arange(len(first))) & (choice != DUPLICATE)
+            choice[alike] = NEAR_DUPLICATE
+            first = np.where(alike, near.first, first)
         begin = 0
         for source, own in zip(names, per_source, strict=True):
             slices[source] = choice[begin : begin + len(own)]
@@ -66,7 +78,8 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         for source, values in slices.items():
             np.save(folder / f"{source}.npy", values)
             np.save(folder / f"{source}.first.npy", first_copies[source])
-    kept = {source: fingerprint_of(values != DUPLICATE) for source, values in slices.items()}
+        clusters = write_near_duplicates(workspace, texts, near, folder) if near is not None else 0
+    kept = {source: fingerprint_of(is_kept(values)) for source, values in slices.items()}
     return {
         "fingerprint": key_of(kept, {source: fingerprint_of(values) for source, values in slices.items()}),
         "kept": kept,
@@ -75,16 +88,23 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             source: {
                 "items": len(values),
                 "exact_duplicate": int((values == DUPLICATE).sum()),
+                "near_duplicate": int((values == NEAR_DUPLICATE).sum()),
                 "train": int((values == TRAIN).sum()),
                 "validation": int((values == VALIDATION).sum()),
             }
             for source, values in slices.items()
         },
+        "near_duplicate_clusters": clusters,
     }
 
 
+def is_kept(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which items of a slice go on, bool [num_items]."""
+    return (values == TRAIN) | (values == VALIDATION)
+
+
 def load_slice(workspace: Workspace, source: str) -> NDArray[np.uint8]:
-    """DUPLICATE, TRAIN or VALIDATION for each row of the source's index, uint8 [num_items]."""
+    """DUPLICATE, TRAIN, VALIDATION or NEAR_DUPLICATE for each row of the source's index, uint8 [num_items]."""
     key = workspace.result("selection").key
     values: NDArray[np.uint8] = np.load(workspace.store.path("selection", key) / f"{source}.npy")
     return values

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tokenization.hashing import key_of
 from tokenization.stages import chat_tokens, text_tokens
 from tokenization.stages.documents import load_index, run_jobs
-from tokenization.stages.selection import DUPLICATE, load_slice
+from tokenization.stages.selection import is_kept, load_slice
 from tokenization.stages.tables import open_table
 from tokenization.stages.tokenizer import opened, tokenizer_path
 from tokenization.stages.workspace import Workspace
@@ -101,7 +101,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
 def kept_rows(workspace: Workspace, name: str, chunks: int) -> list[NDArray[np.int32]]:
     """For each chunk, the rows that are no duplicates, int32, ascending."""
     index = load_index(workspace, name)
-    kept = load_slice(workspace, name) != DUPLICATE
+    kept = is_kept(load_slice(workspace, name))
     chunk_of = index.column("chunk").to_numpy()[kept]
     rows = index.column("row").to_numpy()[kept]
     borders = np.searchsorted(chunk_of, np.arange(chunks + 1))

@@ -14,6 +14,7 @@ from tokenization.chat.rendering import ChatOptions, Rendered, Renderer
 from tokenization.chat.templates import ChatTemplate
 from tokenization.sequences import offsets_of
 from tokenization.tokenizer.definition import Definition
+from tokenization.tokenizer.vocabulary import Vocabulary
 
 SPECIALS = [
     "<|endoftext|>",
@@ -34,6 +35,7 @@ class SmallTokenizer:
 
         config = config or {}
         self.definition = definition
+        self._vocabulary = Vocabulary(definition)
         self._late = Tokenizer.from_str(definition.text_view(continuing=True))
         self._first = Tokenizer.from_str(definition.text_view())
         self._full = Tokenizer.from_str(orjson.dumps(definition.document).decode())
@@ -66,6 +68,9 @@ class SmallTokenizer:
         lengths = np.array([len(ids) for ids in encoded], np.int64)
         flat = np.array([i for ids in encoded for i in ids], np.uint32)
         return flat, offsets_of(lengths)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._vocabulary.token_bytes(token_id)
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self._full.decode([int(i) for i in ids], skip_special_tokens=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import combinations
 from pathlib import Path
@@ -215,3 +216,42 @@ def test_buckets_hold_each_shared_hash_once_in_order() -> None:
     assert members.tolist() == [0, 2, 5, 1, 4] and begins.tolist() == [0, 3, 5]
     members, begins = buckets(hashes, np.array([0, 3, 4, 5]))
     assert members.tolist() == [0, 5] and begins.tolist() == [0, 2]
+
+
+# --- real texts
+
+
+@pytest.mark.shared
+def test_copies_among_real_documents_are_found(shared: Path) -> None:
+    """PEPs beside exact copies, copies with blank lines doubled and copies without their last paragraph."""
+    lines = (shared / "data" / "raw" / "dirt" / "dups-and-empties.jsonl").read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["text"] and row["text"].strip()]
+    place = {row["id"]: at for at, row in enumerate(rows)}
+    texts = [row["text"] for row in rows]
+    near = found(texts)
+    looked_at = 0
+    for name, at in place.items():
+        original, _, kind = name.rpartition("-")
+        if kind not in ("copy", "ws", "cut") or original not in place:
+            continue
+        exact = jaccard(texts[at], texts[place[original]])
+        looked_at += 1
+        assert kind == "cut" or exact == 1
+        if exact > 0.9:
+            assert near.first[at] == near.first[place[original]]
+    assert looked_at > 50
+    assert near.kept.sum() > 100
+
+
+@pytest.mark.shared
+def test_two_editions_of_a_chinese_novel_in_two_encodings_are_near_duplicates(shared: Path) -> None:
+    raw = shared / "data" / "raw"
+    novels = [
+        (raw / "txt-zh" / "honglou-meng.txt").read_text("utf-8")[:100_000],
+        (raw / "dirt" / "honglou-meng.gbk.txt").read_text("gb18030")[:100_000],
+        (raw / "txt-zh" / "xiyou-ji.txt").read_text("utf-8")[:100_000],
+    ]
+    exact = jaccard(novels[0], novels[1])
+    near = found(novels, threshold=exact - 0.15)
+    assert near.first.tolist() == [0, 0, 2]
+    assert abs(near.similarity[1] - exact) < 0.15

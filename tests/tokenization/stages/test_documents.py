@@ -110,5 +110,5 @@ def test_an_unchanged_source_is_read_once_and_a_changed_file_alone_again(
 
 def test_a_source_without_one_readable_row_is_a_mistake_of_the_recipe(rows_project: Project) -> None:
     rows_project.file("data/rows.jsonl", "{broken\n" * 7)
-    with pytest.raises(RecipeError, match="'rows'.*7 invalid_json"):
+    with pytest.raises(RecipeError, match=r"'rows'.*7 invalid_json"):
         rows_project.workspace().run("documents", "rows")
