@@ -20,6 +20,7 @@ import orjson
 from assets import naming
 from assets.settings import listening
 from pipelines.jobs import QUIET, build_job_name, train_job_name
+from pipelines.recipes import collision
 from tokenization.build.layout import check_place, published
 from tokenization.errors import BuildError, RecipeError, TokenmillError
 from tokenization.stages.workspace import Workspace
@@ -39,11 +40,14 @@ class Built:
     value: dict[str, Any]
 
 
-def preflight(workspace: Workspace) -> None:
+def preflight(workspace: Workspace, path: Path) -> None:
     """Everything that can be known to be wrong before anything runs."""
     from tokenization.stages import chat_tokens
 
     check_place(workspace.out)
+    problem = collision(path)
+    if problem:
+        raise RecipeError(problem)
     recipe = workspace.recipe
     if recipe.tokenizer.path is not None and not (recipe.directory / recipe.tokenizer.path).exists():
         raise RecipeError(
@@ -65,7 +69,7 @@ def build(
 ) -> Built:
     """Bring the recipe's published dataset up to date."""
     began = time.perf_counter()
-    preflight(workspace)
+    preflight(workspace, path)
     instance = dg.DagsterInstance.get()
     missing = stale(workspace)
     runs = 0
@@ -116,7 +120,8 @@ def phases(workspace: Workspace, missing: list[Node]) -> Any:
     """Lists of nodes to run, one Dagster run each; the second is decided after the first has run."""
     documents = [node for node in workspace.nodes() if node[0] == "documents"]
     changed = [node for node in documents if node in missing]
-    if not changed or len(changed) == len(documents):
+    moved = bool(changed) or ("selection", "") in missing
+    if not moved or len(changed) == len(documents):
         yield missing
         return
     yield [node for node in missing if node[0] in EARLY]

@@ -47,6 +47,14 @@ def find_recipes(folder: Path) -> list[Found]:
     return checked
 
 
+def collision(path: Path) -> str:
+    """Why this recipe of the page's folder cannot stand beside another one there, or nothing."""
+    if path.absolute().parent != recipe_folder():
+        return ""
+    found = (entry for entry in find_recipes(recipe_folder()) if entry.path.name == path.name)
+    return next((entry.problem for entry in found if entry.recipe is None), "")
+
+
 def read(path: Path) -> Found:
     try:
         return Found(path, load_recipe(path))

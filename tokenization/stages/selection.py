@@ -100,7 +100,8 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
 
 def is_kept(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which items of a slice go on, bool [num_items]."""
-    return (values == TRAIN) | (values == VALIDATION)
+    kept: NDArray[np.bool_] = (values == TRAIN) | (values == VALIDATION)
+    return kept
 
 
 def load_slice(workspace: Workspace, source: str) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""A build directory: where it lies, how it is published, read and verified."""

@@ -1,0 +1,285 @@
+"""Prove loss masks: that a session's tokens are its rendering, and its trained tokens exactly its targets.
+
+    prover = Prover(template, tokenizer, demands)
+    problems = prover.prove_many(claims, sequences)     # None = proven; else a sentence with the place
+
+The proof goes over bytes. What the tokens spell must be, byte for byte, what the served template writes for the
+session; control tokens must stand exactly where the template writes them and nowhere else; the runs of the mask, and
+the recorded spans, must be exactly the targets that the served template implies (see proof_targets). None of it
+shares code with the rendering that it judges.
+
+Guarantees: a sequence is proven only if ids, mask and spans are all exactly as they must be. Doubt is a problem.
+Price: about 20 µs for a short session once its shape is learnt; about 1 ms for one that must be rendered by itself
+(one of a shape of its own, mostly long ones with tools).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenization.build.proof_batch import doubtful
+from tokenization.build.proof_claim import Claim, chosen
+from tokenization.build.proof_hidden import hidden_ranges
+from tokenization.build.proof_layout import (
+    Filled,
+    Layout,
+    fill_text,
+    is_written,
+    learn_layout,
+    marker,
+    padded_marker,
+    said,
+)
+from tokenization.build.proof_shapes import NoShape, Shapes
+from tokenization.build.proof_targets import TargetProof
+from tokenization.build.proof_template import ASSISTANT, Message, ServedTemplate
+from tokenization.build.proof_tokens import Spelling, TokenTable, with_prefix_spaces
+from tokenization.build.proof_view import ControlText, Demands, ExpectedText, Unprovable, View
+from tokenization.chat.sandbox import TemplateFailure
+from tokenization.sequences import TokenSequences
+
+__all__ = ["Claim", "Prover"]
+
+SAMPLE = 256  # one session in so many is rendered by itself too, and compared with its shape
+MAX_SHARED = 20_000  # renderings kept for shapes that begin alike
+
+# (text, whether it goes on from other text) -> ids; nothing in the text is a marker
+Encode = Callable[[str, bool], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The sequences of a shape's sessions, and the messages that each one trains."""
+
+    layouts: Sequence[Layout]
+    trained: Sequence[set[int]]
+
+
+_UNKNOWN = _Plan((), ())
+
+
+@dataclass
+class Prover:
+    """Proves sequences under one template, tokenizer and set of demands."""
+
+    template: ServedTemplate
+    tokenizer: Spelling
+    demands: Demands = field(default_factory=Demands)
+    num_ids: int = 0  # ids of the tokenizer, gaps counted
+    control: Mapping[str, int] | None = None  # the tokens that are structure; None = as the tokenizer says
+    stop_ids: frozenset[int] | None = None  # what ends generation; every target must end in one of these
+    prefix_scope: str = "never"  # where the tokenizer puts a space before text: never | first | always
+    encode: Encode | None = None  # for texts that the tokenizer normalises
+
+    def __post_init__(self) -> None:
+        self.proven = self.lossy = self.by_shape = self.by_itself = 0
+        ids = dict(control_tokens(self.tokenizer) if self.control is None else self.control)
+        self._control = ControlText.of(ids)
+        size = self.num_ids or max([0, *ids.values()]) + 1
+        self.table = TokenTable.of(self.tokenizer, ids.values(), size)
+        self._targets = TargetProof(self.template, self._control, self.demands)
+        self._shapes = Shapes(self.template.looks, ids)
+        self._plans: dict[Any, _Plan | None] = {}  # None: each by itself
+        self._seen: set[int] = set()
+        self._shared: dict[Any, Any] = {}
+        self._control_lengths = {token: len(text.encode()) for text, token in ids.items()}
+
+    # -- claims -----------------------------------------------------------------------------------------
+
+    def prove(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Any] | None,
+        input_ids: NDArray[np.integer],
+        loss_mask: NDArray[np.bool_],
+        spans: Sequence[tuple[int, int, int]],
+        cut: int | None = None,
+        actions: Sequence[str] = (),
+    ) -> str | None:
+        """None where the sequence is proven; else what is wrong, and where."""
+        claim = Claim(messages, tools, spans, cut, actions)
+        try:
+            problem = self._explain(claim, self.expected(claim), np.asarray(input_ids), np.asarray(loss_mask))
+        except Unprovable as reason:
+            problem = str(reason)
+        self.proven += problem is None
+        return problem
+
+    def prove_many(self, claims: Sequence[Claim], sequences: TokenSequences) -> list[str | None]:
+        """The same for many sequences at once."""
+        problems: list[str | None] = [None] * len(claims)
+        filled: dict[int, Filled] = {}
+        for number, claim in enumerate(claims):
+            try:
+                filled[number] = self.expected(claim)
+            except Unprovable as reason:
+                problems[number] = str(reason)
+        offsets = sequences.offsets
+        for number in doubtful(self.table, self.stop_ids, claims, filled, sequences):
+            own = slice(int(offsets[number]), int(offsets[number + 1]))
+            problems[number] = self._explain(
+                claims[number], filled[number], sequences.input_ids[own], sequences.loss_mask[own]
+            )
+        self.proven += sum(problem is None for problem in problems)
+        return problems
+
+    # -- what there must be -----------------------------------------------------------------------------
+
+    def expected(self, claim: Claim) -> Filled:
+        """The one sequence that this claim may be about."""
+        split = self._split(claim)
+        if split is None:
+            return self._by_itself(claim)
+        key, values = split
+        plan = self._plans.get(key, _UNKNOWN)
+        if plan is _UNKNOWN:
+            if hash(key) not in self._seen:
+                self._seen.add(hash(key))
+                return self._by_itself(claim)
+            plan = self._plans[key] = self._learn(key, claim, values)
+        if plan is None:
+            return self._by_itself(claim)
+        self.by_shape += 1
+        number, only = chosen(plan.trained, claim)
+        if only is not None and self.demands.everything(claim.actions):
+            return self._by_itself(claim)
+        layout = plan.layouts[number] if only is None else plan.layouts[number].only(only)
+        filled = self._spaced(layout.fill(values))
+        if zlib.crc32(filled.blob) % SAMPLE == 0 and self._by_itself(claim) != filled:
+            self._plans[key] = None
+            return self._by_itself(claim)
+        return filled
+
+    def _split(self, claim: Claim) -> tuple[Any, list[str]] | None:
+        if not self._shapes.usable or any("train_ranges" in message for message in claim.messages):
+            return None
+        try:
+            tools_key, keys, values = self._shapes.split(claim.messages, claim.tools)
+        except NoShape:
+            return None
+        return (tools_key, keys, self.demands.everything(claim.actions)), values
+
+    def _by_itself(self, claim: Claim) -> Filled:
+        self.by_itself += 1
+        messages, tools, stand_ins = self._shapes.hidden(claim.messages, claim.tools)
+        everything = self.demands.everything(claim.actions)
+        view = View(self.template, hidden_ranges(messages, stand_ins), tools)
+        texts = self._expected_texts(view, everything)
+        self._check_markers(messages, tools, texts)
+        number, only = chosen([{m for _, _, m in text.spans} for text in texts], claim)
+        text = texts[number]
+        if only is not None:
+            text = self._targets.sequences(view, True, only)[0] if everything else text.only(only)
+        return self._spaced(fill_text(text, self._control, stand_ins, everything))
+
+    def _spaced(self, filled: Filled) -> Filled:
+        if self.prefix_scope == "never":
+            return filled
+        return with_prefix_spaces(filled, self.prefix_scope, self._control_lengths)
+
+    def _expected_texts(self, view: View, everything: bool) -> list[ExpectedText]:
+        texts = self._targets.sequences(view, everything)
+        for text in texts:
+            self._check_nothing_lost(view, text)
+        return texts
+
+    def _check_nothing_lost(self, view: View, expected: ExpectedText) -> None:
+        """What is trained holds everything that its message says; other roles are not left out in silence."""
+        for place in expected.origin:
+            if place < 0:
+                continue
+            message = view.session[place]
+            edges = [(a, b) for a, b, own in expected.spans if own == place]
+            if edges:
+                inside = expected.text[edges[0][0] : edges[-1][1]]
+                names = ["content", "tool_calls"]
+                if self.demands.reasoning != "masked":
+                    names.append("reasoning_content")
+            else:
+                inside = expected.text
+                names = [] if message["role"] == ASSISTANT else ["content"]
+            for name in names:
+                value = message.get(name)
+                if name == "tool_calls":
+                    value = [call["function"] for call in value or ()]
+                if any(not is_written(text, inside) for text in said(value)):
+                    raise Unprovable(
+                        f"message {place} ({message['role']}): the template does not render all of its {name}"
+                    )
+
+    def _check_markers(
+        self, session: Sequence[Message], given: Sequence[Any] | None, texts: Sequence[ExpectedText]
+    ) -> None:
+        """Short strings may stand in an answer by chance; a marker in their place stands there only if rendered."""
+        rich = {p for p, m in enumerate(session) if m.get("tool_calls") or m.get("reasoning_content")}
+        for expected in texts:
+            places = {message for _, _, message in expected.spans} & rich
+            if not places:
+                continue
+            messages, tools = self._shapes.with_markers(session, given, marker)
+            view = View(self.template, messages, tools)
+            try:
+                text = view.render(len(expected.origin)).text
+            except TemplateFailure:
+                continue  # it reads what strings say
+            marked = ExpectedText(text, tuple((0, len(text), p) for p in sorted(places)), (), ())
+            self._check_nothing_lost(view, replace(marked, origin=tuple(sorted(places))))
+
+    # -- shapes -----------------------------------------------------------------------------------------
+
+    def _learn(self, key: Any, claim: Claim, values: list[str]) -> _Plan | None:
+        """The layouts of this session's shape; None where it must always be rendered by itself."""
+        try:
+            bare = self._marked(key, claim, marker, "bare")
+            padded = self._marked(key, claim, padded_marker, "padded")
+        except Unprovable:
+            return None
+        if len(bare) != len(padded):
+            return None
+        layouts = [
+            learn_layout(one, other, self._control, key[2])
+            for one, other in zip(bare, padded, strict=True)
+        ]
+        found = [layout for layout in layouts if layout is not None]
+        if len(found) < len(layouts):
+            return None
+        messages, tools, stand_ins = self._shapes.hidden(claim.messages, claim.tools)
+        texts = self._expected_texts(View(self.template, messages, tools), key[2])
+        own = [fill_text(text, self._control, stand_ins, key[2]) for text in texts]
+        if own != [layout.fill(values) for layout in found]:
+            return None
+        return _Plan(found, [set(layout.messages) for layout in found])
+
+    def _marked(self, key: Any, claim: Claim, mark: Callable[[int], str], kind: str) -> list[ExpectedText]:
+        if len(self._shared) > MAX_SHARED:
+            self._shared.clear()
+        messages, tools = self._shapes.with_markers(claim.messages, claim.tools, mark)
+        names = [(kind, key[0], name) for name in key[1]]
+        view = View(self.template, messages, tools, names, self._shared)
+        if kind == "bare":
+            return self._expected_texts(view, key[2])
+        return self._targets.sequences(view, key[2])
+
+    # -- against the tokens -----------------------------------------------------------------------------
+
+    def _explain(
+        self, claim: Claim, filled: Filled, ids: NDArray[np.integer], mask: NDArray[np.bool_]
+    ) -> str | None:
+        """One sequence, each law in turn; None where all hold."""
+        from tokenization.build.proof_reasons import explain
+
+        problem, lossy = explain(self, claim, filled, ids, mask)
+        self.lossy += lossy and problem is None
+        return problem
+
+
+def control_tokens(tokenizer: Spelling) -> dict[str, int]:
+    """The added tokens that never come out of text (`special_ids`, where the tokenizer says which), or all."""
+    structural = getattr(tokenizer, "special_ids", None)
+    return {t: i for t, i in tokenizer.added_tokens.items() if structural is None or i in structural}

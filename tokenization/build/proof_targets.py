@@ -1,0 +1,379 @@
+"""What must be trained in a session's rendering, worked out from the served template alone.
+
+    P  serving's prompt  <|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n
+    F  with the answer   <|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n
+    trained: from the end of P through the stop                             Hello<|im_end|>
+
+The stop is the last control token behind the answer that is there whatever follows; a template without one (GLM)
+stops at the next turn's marker. A template whose F is not how the whole session begins rewrites earlier turns, and
+the recipe's `history` says which sequences there must be.
+
+Guarantees: nothing is found by searching for an answer's text. Price: three to five renderings an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from tokenization.build.proof_hidden import of_prompts, of_ranges
+from tokenization.build.proof_template import (
+    ASSISTANT,
+    PROBE,
+    SYSTEM,
+    TOOL,
+    USER,
+    Message,
+    Prompt,
+    ServedTemplate,
+    with_text_arguments,
+)
+from tokenization.build.proof_view import ControlText, Demands, ExpectedText, Unprovable, View
+from tokenization.chat.sandbox import TemplateFailure, Text
+
+_FOLLOWING = "Qz9Next9zQ"
+_BLANK = re.compile(r"\s*")
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """What ends an answer: its rendering ends with `closing`, whose first `length` characters are the stop."""
+
+    closing: str
+    length: int  # 0: the next turn's marker stops
+
+
+@dataclass(frozen=True)
+class _Answer:
+    place: int  # of the shown messages
+    text: str  # the rendering, through its stop at least
+    stop: int
+    ranges: tuple[tuple[int, int], ...]
+    hidden: tuple[tuple[int, int], ...]  # what of them no trained token may touch
+    prompt: Prompt | None = None  # whose supply `text` begins with, where the rendering begins otherwise
+
+
+class TargetProof:
+    """Works out what must be trained; keeps what it learnt of stops."""
+
+    def __init__(self, template: ServedTemplate, control: ControlText, demands: Demands) -> None:
+        self.template, self.control, self.demands = template, control, demands
+        self.without_prompt = 0  # answers whose prompt was found without rendering it
+        self._stops: dict[Any, _Stop | None] = {}
+
+    def sequences(self, view: View, everything: bool = False, only: int | None = None) -> list[ExpectedText]:
+        """The sequences that this session must give; Unprovable where none can be right.
+
+        `everything`: prompts are trained too; `only`: the one message that is left a target.
+        """
+        try:
+            return self._sequences(view, everything, only)
+        except TemplateFailure as failure:
+            raise Unprovable(f"the template refuses the session: {failure}") from failure
+
+    def _sequences(self, view: View, everything: bool, only: int | None) -> list[ExpectedText]:
+        due = self.demands.targets(view.session) if only is None else [only]
+        targets = [view.place_of[place] for place in due if place in view.place_of]
+        off = self.demands.untrained(view.session) if everything else []
+        untrained = [view.place_of[place] for place in off if place in view.place_of]
+        if not targets:
+            raise Unprovable("no message of the session is declared a target")
+        answers = {place: self._answer(view, place) for place in sorted({*targets, *untrained})}
+        full = view.render(len(view.messages)).text
+        last = answers[max(answers)]
+        if last.place == len(view.messages) - 1 and last.text.startswith(full):
+            full = last.text  # the next turn's marker stops it
+        if all(full.startswith(answer.text[: answer.stop]) for answer in answers.values()):
+            spans = [(a, b, view.origin[place]) for place in targets for a, b in answers[place].ranges]
+            masked = tuple(pair for place in untrained for pair in answers[place].ranges)
+            hidden = tuple(pair for place in targets for pair in answers[place].hidden)
+            if everything:
+                start = min(a for a, _, _ in spans)
+                hidden += of_prompts(view, self.demands, targets, untrained, start, None)
+            return [ExpectedText(full, tuple(spans), masked, tuple(view.origin), hidden)]
+        if self.demands.history == "error" and len(targets) > 1:
+            raise Unprovable("the template rewrites earlier turns and chat.history says error")
+        kept = targets if self.demands.history == "cut" else targets[-1:]
+        return [self._alone(view, answers[place], everything) for place in kept]
+
+    def _alone(self, view: View, answer: _Answer, everything: bool) -> ExpectedText:
+        message = view.origin[answer.place]
+        spans = tuple((a, b, message) for a, b in answer.ranges)
+        own = view.first(answer.place + 1)
+        hidden = answer.hidden
+        if everything:
+            hidden += of_prompts(own, self.demands, [answer.place], [], spans[0][0], answer.prompt)
+        return ExpectedText(answer.text, spans, (), tuple(own.origin), hidden)
+
+    # -- one answer -------------------------------------------------------------------------------------
+
+    def _answer(self, view: View, place: int) -> _Answer:
+        rendered = view.render(place + 1)
+        text, stop = self._stopped(view, place, rendered.text)
+        start, served = self._handover(view, place, rendered)
+        first = start
+        if self.demands.reasoning == "masked":
+            first = max(start, self._behind_reasoning(view, place, rendered.text))
+        if first >= stop:
+            raise Unprovable(f"message {view.origin[place]}: nothing stands between the prompt and the stop")
+        ranges = self._marked(rendered.marks, first, stop, text)
+        hidden = of_ranges(view, place, rendered.text, first, stop)
+        if served is None:
+            return _Answer(place, text, stop, ranges, hidden)
+        shift = len(served) - start
+        moved, away = (tuple((a + shift, b + shift) for a, b in pairs) for pairs in (ranges, hidden))
+        return _Answer(place, served + text[start:], stop + shift, moved, away, self._prompt(view, place))
+
+    def _marked(
+        self, marks: Sequence[tuple[int, int]], start: int, stop: int, text: str
+    ) -> tuple[tuple[int, int], ...]:
+        """From `start` through `stop`; where the author marked what is generated, only that, and the stop."""
+        ranges = [(max(a, start), min(b, stop)) for a, b in marks if max(a, start) < min(b, stop)]
+        if not ranges:
+            return ((start, stop),)
+        first, last = ranges[-1]
+        if last < stop:
+            between = [match.span() for match in self.control.find(text[last:stop])]
+            if len(between) != 1 or text[last : last + between[0][0]].strip():
+                raise Unprovable("the marked stretch ends far from the stop")
+            ranges[-1] = (first, stop)
+        return tuple(ranges)
+
+    # -- where serving hands over -----------------------------------------------------------------------
+
+    def _handover(self, view: View, place: int, rendered: Text) -> tuple[int, str | None]:
+        """Where in F what serving supplies ends; and what it supplies, where F begins otherwise."""
+        role = self._role(view, place)
+        if role != ASSISTANT and not self.template.prompts_any_role:
+            return self._behind_header(view, place, rendered.text), None
+        prompt = self._prompt(view, place)
+        served: list[str] = []
+        for variant in range(len(self.template.variants)):
+            try:
+                served.append(view.render(place, replace(prompt, variant=variant)).text)
+            except TemplateFailure:
+                if variant:
+                    continue
+                self.without_prompt += 1
+                return self._behind_bare_prompt(view, place, rendered.text), None
+            if variant == 0 and rendered.text.startswith(served[0]):
+                return len(served[0]), None
+        if place == 0:  # nobody is served an empty conversation
+            return self._behind_bare_prompt(view, place, rendered.text), None
+        fitting = [len(text) for text in served if rendered.text.startswith(text)]
+        if fitting:
+            return max(fitting), None
+        self.without_prompt += 1
+        return self._where_they_part(view, place, rendered, served[0])
+
+    def _where_they_part(self, view: View, place: int, rendered: Text, served: str) -> tuple[int, str | None]:
+        """P is not how F begins. Where other turns are rendered otherwise while prompting (Mistral moves the
+        system prompt), what is trained on is P and then the answer; where only white space differs, F."""
+        openings = self._openings(view, place, rendered.text)
+        for opening in openings:
+            behind = self._behind_same_prompt(rendered.text[:opening], served)
+            if behind is not None:
+                return behind, served
+        if rendered.marks and openings:
+            return _common(served, rendered.text[: openings[0]]), None
+        for opening in openings:
+            if served.split() == rendered.text[:opening].split():
+                return opening, None
+        raise Unprovable(
+            f"message {view.origin[place]}: what serving supplies is not how the rendered answer begins"
+        )
+
+    def _behind_same_prompt(self, before: str, served: str) -> int | None:
+        """Behind the generation prompt, where F has it before its answer just as P ends in it."""
+        prompt = self._bare_prompt
+        if prompt:
+            found = before.rfind(prompt)
+            return found + len(prompt) if found >= 0 and served.endswith(prompt) else None
+        last, other = served.rstrip(), before.rstrip()
+        if prompt is None or not last or last[-1:] != other[-1:]:
+            return None
+        blank = served[len(last) :]
+        return len(other) + len(blank) if before.startswith(blank, len(other)) else None
+
+    def _openings(self, view: View, place: int, text: str) -> list[int]:
+        """Where what the message says may begin: its content, or its reasoning."""
+        message = view.messages[place]
+        probes: list[Message] = [
+            {k: message[k] for k in ("role", "name") if k in message} | {"content": PROBE}
+        ]
+        own = view.session[view.origin[place]] if view.origin[place] >= 0 else {}
+        if own.get("reasoning_content"):
+            probes.append(self._one({**own, "reasoning_content": PROBE}))
+        heads = (view.render_with(place, probe).text.partition(PROBE) for probe in probes)
+        return [len(head) for head, found, _ in heads if found and text.startswith(head)]
+
+    @cached_property
+    def _bare_prompt(self) -> str | None:
+        """What a generation prompt adds behind a user's turn; None where that cannot be told."""
+        user: list[Message] = [{"role": USER, "content": PROBE}]
+        try:
+            before, served = self.template.render(user).text, self.template.render(user, None, Prompt()).text
+        except TemplateFailure:
+            return None
+        return served[len(before) :] if served.startswith(before) else None
+
+    def _prompt(self, view: View, place: int) -> Prompt:
+        """How serving would prompt for this message."""
+        role = self._role(view, place)
+        return Prompt(role, view.messages[place].get("name") if role != ASSISTANT else None)
+
+    def _role(self, view: View, place: int) -> str:
+        return SYSTEM if view.origin[place] < 0 else str(view.session[view.origin[place]]["role"])
+
+    def _behind_header(self, view: View, place: int, text: str) -> int:
+        """Where the content of a message begins: what stands before it does not depend on it."""
+        message = view.messages[place]
+        probe = {key: message[key] for key in ("role", "name") if key in message} | {"content": PROBE}
+        probed = view.render_with(place, probe).text
+        start = probed.find(PROBE)
+        if start < 0 or not text.startswith(probed[:start]):
+            raise Unprovable(f"message {view.origin[place]} does not begin with its role's header")
+        return start
+
+    def _behind_bare_prompt(self, view: View, place: int, text: str) -> int:
+        """The session opens with the answer, and the template cannot prompt for it or prompts otherwise."""
+        start = self._behind_header(view, place, text)
+        prompt = self._bare_prompt
+        found = text.rfind(prompt, 0, start) if prompt else -1
+        return found + len(prompt or "") if found >= 0 else start
+
+    def _behind_reasoning(self, view: View, place: int, text: str) -> int:
+        """Where the answer begins behind its reasoning; 0 without reasoning."""
+        message = view.session[view.origin[place]] if view.origin[place] >= 0 else {}
+        if not message.get("reasoning_content"):
+            return 0
+        probe = self._one({**message, "reasoning_content": PROBE})
+        probed = view.render_with(place, probe).text
+        if PROBE not in probed:
+            return 0
+        behind = probed[probed.rfind(PROBE) + len(PROBE) :]
+        if not text.endswith(behind):
+            raise Unprovable(
+                f"message {view.origin[place]}: the template rewrites what follows the reasoning"
+            )
+        closing = behind.find("</think>")
+        if closing >= 0:
+            end = closing + len("</think>")
+        else:
+            end = next((match.end() for match in self.control.find(behind)), 0)
+        blank = _BLANK.match(behind, end)
+        found = blank.end() if blank else end
+        if message.get("content"):  # white space of the answer's own is the answer's
+            twice = view.render_with(
+                place, self._one({**message, "reasoning_content": PROBE, "content": _FOLLOWING})
+            )
+            own = _behind_probe(twice.text).find(_FOLLOWING)
+            found = min(found, own) if own >= end else found
+        return len(text) - len(behind) + found
+
+    def _one(self, message: Message) -> Message:
+        """A message as the template takes it, in the middle of a session."""
+        return self.template.shown([message], True)[0][-1]
+
+    # -- where it stops ---------------------------------------------------------------------------------
+
+    def _stopped(self, view: View, place: int, text: str) -> tuple[str, int]:
+        """The answer's rendering through its stop, and where the stop ends."""
+        message = view.messages[place]
+        stop = self._usual_stop(message)
+        if stop is None or not text.endswith(stop.closing):
+            stop = self._learn_stop(message, lambda *others: view.render_with(place, *others))
+        if stop is None or not text.endswith(stop.closing):
+            raise Unprovable(f"message {view.origin[place]}: no control token ends the answer")
+        if stop.length:
+            return text, len(text) - len(stop.closing) + stop.length
+        marker = self._next_marker(view, place, text)
+        return text + marker, len(text) + len(marker)
+
+    def _usual_stop(self, message: Message) -> _Stop | None:
+        """What ends answers of this kind behind a user's turn."""
+        kind = (message["role"], bool(message.get("content")), bool(message.get("tool_calls")))
+        if kind not in self._stops:
+            user: Message = {"role": USER, "content": PROBE}
+            self._stops[kind] = self._learn_stop(
+                message, lambda *others: self.template.render([user, *others])
+            )
+        return self._stops[kind]
+
+    def _learn_stop(self, message: Message, render: Callable[..., Text]) -> _Stop | None:
+        """The last control token behind an answer that is there whatever follows."""
+        if message.get("tool_calls"):
+            plain = self._usual_stop({"role": message["role"], "content": PROBE})
+            if plain is not None and not plain.length:
+                return plain
+        probe = self._probe_of(message)
+        try:
+            tail = _behind_probe(render(probe).text)
+        except TemplateFailure:
+            return None
+        try:
+            later = _behind_probe(render(probe, _following(message)).text)
+        except TemplateFailure:
+            later = tail
+        kept = _common(tail, later)
+        found = [match.span() for match in self.control.find(tail)]
+        if not found:
+            return None if tail.strip() else _Stop("", 0)
+        lasting = [span for span in found if span[1] <= kept]
+        start, end = lasting[-1] if lasting else found[0]
+        return _Stop(tail[start:], end - start)
+
+    def _probe_of(self, message: Message) -> Message:
+        """A message of the same kind that says nothing but probes."""
+        calls = message.get("tool_calls")
+        probe: Message = {
+            "role": message["role"],
+            "content": PROBE if message.get("content") or not calls else "",
+        }
+        if calls:
+            call = {"name": PROBE, "arguments": {"probe": PROBE}}
+            probe["tool_calls"] = [{"type": "function", "id": "probe0001", "function": call}]
+            if self.template.wants_arguments_as_text:
+                probe["tool_calls"] = [with_text_arguments(made) for made in probe["tool_calls"]]
+        return probe
+
+    def _next_marker(self, view: View, place: int, text: str) -> str:
+        """The control token that opens the next turn, with the white space before it."""
+        if place < len(view.messages) - 1:
+            marker = self._marker_behind(text, view.render(place + 2).text)
+            if marker is not None:
+                return marker
+        message = view.messages[place]
+        probe = self._probe_of(message)
+        alone = _behind_probe(view.render_with(place, probe).text)
+        followed = _behind_probe(view.render_with(place, probe, _following(message)).text)
+        marker = self._marker_behind(alone, followed)
+        if marker is None:
+            raise Unprovable(f"message {view.origin[place]}: no control token ends the answer")
+        return marker
+
+    def _marker_behind(self, text: str, longer: str) -> str | None:
+        found = next(self.control.find(longer[len(text) :]), None) if longer.startswith(text) else None
+        if found is None or longer[len(text) : len(text) + found.start()].strip():
+            return None
+        return longer[len(text) : len(text) + found.end()]
+
+
+def _following(message: Message) -> Message:
+    if message.get("tool_calls"):
+        return {"role": TOOL, "content": _FOLLOWING, "tool_call_id": "probe0001"}
+    return {"role": USER, "content": _FOLLOWING}
+
+
+def _common(one: str, other: str) -> int:
+    """Length of what both begin with."""
+    if other.startswith(one):
+        return len(one)
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(other))
+
+
+def _behind_probe(text: str) -> str:
+    return text[text.rfind(PROBE) + len(PROBE) :] if PROBE in text else text

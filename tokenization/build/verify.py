@@ -1,0 +1,321 @@
+"""Prove a build again from its own files: the one home of what a whole build means.
+
+`verify` (the command), the blocking asset checks and the tests call the same functions. Each looks at one law:
+
+    hashes            every shard is the one that the manifest names
+    windows_full      every row is exactly as long as it should be, and padding is where it may be
+    masks_proved      the trained tokens of every session are its answers and their stops; texts are all targets
+    targets_present   every session has something to learn
+    ledger_closed     nothing was lost at any stage
+    share             the mixture is what was asked, to one window, and in the range
+
+Guarantees: nothing but the build directory is read. Price: one pass over the dataset for each law; the proof of
+masks costs about 50 µs a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from tokenization import ledger, shards
+from tokenization.build.layout import read_manifest
+from tokenization.hashing import file_digest
+
+SPLITS = ("train", "validation")
+SHOWN = 5  # offending items named in a message
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check looked at, the figure, the limit, and what breaks it."""
+
+    name: str
+    passed: bool
+    looked_at: str
+    figure: str
+    limit: str
+    problems: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        head = f"{'ok  ' if self.passed else 'FAIL'} {self.name}: {self.looked_at}; {self.figure} (limit: {self.limit})"
+        return "\n".join([head, *(f"       {problem}" for problem in self.problems[:SHOWN])])
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build directory, opened for reading."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Build:
+        return cls(path, read_manifest(path))
+
+    def batches(self, split: str) -> Iterator[Rows]:
+        """The split's rows, flat, a batch at a time."""
+        for batch in shards.read_split(self.path / "dataset" / split):
+            if batch.num_rows:
+                yield Rows.of(batch)
+
+    def set_aside(self) -> int:
+        return sum(sum(source["set_aside"].values()) for source in self.manifest["sources"].values())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of rows as flat arrays; row r holds tokens `offsets[r]:[r + 1]` and segments `segment_offsets[r]:[r + 1]`."""
+
+    input_ids: np.ndarray[Any, np.dtype[np.int32]]
+    loss_mask: np.ndarray[Any, np.dtype[np.bool_]]
+    offsets: np.ndarray[Any, np.dtype[np.int64]]
+    segment_offsets: np.ndarray[Any, np.dtype[np.int64]]
+    seq_lens: np.ndarray[Any, np.dtype[np.int32]]
+    lengths: np.ndarray[Any, np.dtype[np.int32]]  # of `segments`
+    starts: np.ndarray[Any, np.dtype[np.int64]]
+    sources: pa.Array
+    items: pa.Array
+    pretrain: np.ndarray[Any, np.dtype[np.bool_]]  # [num_rows]
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> Rows:
+        ids, mask = batch.column("input_ids"), batch.column("loss_mask")
+        if pa.types.is_fixed_size_list(ids.type):
+            offsets = np.arange(batch.num_rows + 1, dtype=np.int64) * ids.type.list_size
+        else:
+            offsets = ids.offsets.to_numpy().astype(np.int64)
+            offsets = offsets - offsets[0]
+        segments = batch.column("segments")
+        segment_offsets = segments.offsets.to_numpy().astype(np.int64)
+        struct = segments.flatten()
+        return cls(
+            input_ids=ids.flatten().to_numpy(zero_copy_only=False),
+            loss_mask=mask.flatten().to_numpy(zero_copy_only=False),
+            offsets=offsets,
+            segment_offsets=segment_offsets - segment_offsets[0],
+            seq_lens=batch.column("seq_lens").flatten().to_numpy(),
+            lengths=struct.field("length").to_numpy(),
+            starts=struct.field("start").to_numpy(),
+            sources=struct.field("source"),
+            items=struct.field("item"),
+            pretrain=np.asarray(batch.column("kind").to_pylist(), dtype=object) == "pretrain",
+        )
+
+    @property
+    def is_padding(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which segments are padding, bool [num_segments]."""
+        import pyarrow.compute as pc
+
+        return np.asarray(pc.equal(self.sources, "").to_numpy(zero_copy_only=False))
+
+    @property
+    def begins(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """First token of each segment in the batch, int64 [num_segments]; by `seq_lens`, row by row."""
+        before = np.cumsum(self.seq_lens, dtype=np.int64) - self.seq_lens
+        heads = before[self.segment_offsets[:-1]]
+        counts = np.diff(self.segment_offsets)
+        begins: np.ndarray[Any, np.dtype[np.int64]]
+        begins = before - np.repeat(heads, counts) + np.repeat(self.offsets[:-1], counts)
+        return begins
+
+
+def check_hashes(build: Build) -> Finding:
+    """Every shard's SHA-256 is the manifest's."""
+    problems, seen = [], 0
+    for split in SPLITS:
+        for shard in build.manifest["splits"][split]["shards"]:
+            seen += 1
+            path = build.path / shard["path"]
+            if not path.is_file():
+                problems.append(f"{shard['path']} is missing")
+            elif file_digest(path) != shard["sha256"]:
+                problems.append(f"{shard['path']} is not the file that the manifest names: its bytes changed")
+    return finding("hashes", problems, f"{seen} shards", "every byte as written")
+
+
+def check_windows(build: Build) -> Finding:
+    """Rows are exactly full; padding is one last segment, and text has one padded remainder a split at most."""
+    window = build.manifest["window"]
+    ragged = build.manifest["recipe"]["sft"]["layout"] == "rows"
+    whole_text = build.manifest["recipe"]["pretrain"]["packing"] == "concat"
+    problems: list[str] = []
+    rows_seen = 0
+    for split in SPLITS:
+        tokens = padding = 0
+        remainders = set()
+        first = rows_seen
+        for rows in build.batches(split):
+            count = len(rows.pretrain)
+            problems += row_problems(rows, None if ragged else window, split, rows_seen - first)
+            is_padding = rows.is_padding
+            tokens += int(rows.seq_lens[~is_padding].sum())
+            padding += int(rows.seq_lens[is_padding].sum())
+            padded_rows = np.searchsorted(rows.segment_offsets, np.flatnonzero(is_padding), side="right") - 1
+            for row in padded_rows[rows.pretrain[padded_rows]]:
+                remainders.add(
+                    (
+                        rows.items[int(rows.segment_offsets[row])].as_py(),
+                        int(rows.starts[rows.segment_offsets[row]]),
+                    )
+                )
+            rows_seen += count
+        told = build.manifest["splits"][split]
+        for what, counted in (
+            ("num_windows", rows_seen - first),
+            ("num_tokens", tokens),
+            ("num_pad_tokens", padding),
+        ):
+            if told[what] != counted:
+                problems.append(
+                    f"{split}: the manifest says {what} {told[what]}, the dataset holds {counted}"
+                )
+        if whole_text and len(remainders) > 1:
+            problems.append(f"{split}: {len(remainders)} text windows are padded; one remainder is allowed")
+    return finding("windows_full", problems, f"{rows_seen} rows of {window} tokens", "every row exactly full")
+
+
+def row_problems(rows: Rows, window: int | None, split: str, first: int) -> list[str]:
+    """What is wrong with the shape of these rows."""
+    found = []
+    counts = np.diff(rows.segment_offsets)
+    widths = np.diff(rows.offsets)
+    if len(rows.seq_lens) != len(rows.lengths) or bool((rows.seq_lens != rows.lengths).any()):
+        found.append(f"{split}: seq_lens and the lengths of segments disagree")
+    total = (
+        np.add.reduceat(rows.seq_lens.astype(np.int64), rows.segment_offsets[:-1]) if len(counts) else counts
+    )
+    for row in np.flatnonzero(total != widths)[:SHOWN]:
+        found.append(
+            f"{split} row {first + row}: seq_lens add up to {total[row]}, the row has {widths[row]} tokens"
+        )
+    if window is not None:
+        for row in np.flatnonzero(widths != window)[:SHOWN]:
+            found.append(f"{split} row {first + row} has {widths[row]} tokens, not {window}")
+    if bool((rows.seq_lens < 1).any()):
+        found.append(f"{split}: a segment without a token")
+    is_padding = rows.is_padding
+    last = np.zeros(len(is_padding), bool)
+    last[rows.segment_offsets[1:] - 1] = True
+    for segment in np.flatnonzero(is_padding & ~last)[:SHOWN]:
+        row = int(np.searchsorted(rows.segment_offsets, segment, side="right")) - 1
+        found.append(f"{split} row {first + row}: padding stands before other segments")
+    return found
+
+
+def check_targets(build: Build) -> Finding:
+    """Every session in the dataset has at least one target."""
+    problems, sessions = [], 0
+    for split in SPLITS:
+        for rows in build.batches(split):
+            counts = np.diff(rows.segment_offsets)
+            is_session = ~np.repeat(rows.pretrain, counts) & ~rows.is_padding
+            sessions += int(is_session.sum())
+            ones = np.concatenate([[0], np.cumsum(rows.loss_mask)])
+            begins = rows.begins
+            ends = np.minimum(begins + rows.seq_lens, len(rows.loss_mask))
+            targets = ones[ends] - ones[begins]
+            for segment in np.flatnonzero(is_session & (targets == 0))[:SHOWN]:
+                problems.append(f"{split}: {rows.sources[segment]} {rows.items[segment]} has no target")
+    return finding("targets_present", problems, f"{sessions} sessions", "at least one target each")
+
+
+def check_ledger(build: Build) -> Finding:
+    """Every entry closes, the stages chain, and the last ones are the manifest's counts."""
+    path = build.path / "ledger.json"
+    if not path.is_file():
+        return finding(
+            "ledger_closed", ["ledger.json is missing"], "no ledger", "in = out + set aside, to the unit"
+        )
+    entries = [ledger.Entry.from_json(row) for row in orjson.loads(path.read_bytes())["entries"]]
+    problems = ledger.problems(entries)
+    for split in SPLITS:
+        told = build.manifest["splits"][split]
+        written = sum(entry.going_out for entry in entries if entry.stage == "write" and entry.split == split)
+        if written != told["num_tokens"] + told["num_pad_tokens"]:
+            problems.append(f"{split}: the ledger ends with {written} tokens, the manifest with others")
+    if not entries:
+        problems.append("the ledger is empty")
+    return finding(
+        "ledger_closed", problems, f"{len(entries)} entries", "in + added = out + removed, to the unit"
+    )
+
+
+def check_share(build: Build) -> Finding:
+    """The share of pretraining in the asked unit, counted from the dataset, is the asked one to one window."""
+    mixture = build.manifest["mixture"]
+    if mixture is None:
+        return finding("share", [], "one kind of source, nothing to mix", "no mixture")
+    unit, asked = mixture["unit"], mixture["asked"]
+    amounts = {True: 0, False: 0}
+    largest = 0
+    for rows in build.batches("train"):
+        for kind, amount in row_amounts(rows, unit):
+            amounts[kind] += amount
+            if kind:
+                largest = max(largest, amount)
+    total = sum(amounts.values())
+    share = amounts[True] / total if total else 0.0
+    problems = []
+    if abs(share - asked) * total > largest:
+        problems.append(f"the dataset holds {share:.4%} of pretraining by {unit}, asked were {asked:.4%}")
+    told = mixture["achieved"][unit]
+    if abs(told - share) > 1e-9:
+        problems.append(f"the manifest says {told:.6%} was achieved, the dataset holds {share:.6%}")
+    wanted = build.manifest["recipe"]["mixture"]
+    if asked != wanted["pretrain_share"]:
+        problems.append(f"the mixture was made for {asked}, the recipe asks for {wanted['pretrain_share']}")
+    if not wanted.get("allow_outside_range") and not 0.10 <= asked <= 0.20:
+        problems.append(f"a share of {asked} is outside 0.10 to 0.20 and the recipe does not allow that")
+    limit = f"{asked:.2%} to one window, within 10 to 20 %"
+    return finding("share", problems, f"{share:.3%} of {unit} are pretraining text", limit)
+
+
+def row_amounts(rows: Rows, unit: str) -> Iterator[tuple[bool, int]]:
+    """(is pretraining, tokens or targets) of each row; padding never counts."""
+    real = np.where(rows.is_padding, 0, rows.seq_lens).astype(np.int64)
+    tokens = np.add.reduceat(real, rows.segment_offsets[:-1])
+    if unit == "target_tokens":
+        ones = np.concatenate([[0], np.cumsum(rows.loss_mask)])
+        tokens = ones[rows.offsets[1:]] - ones[rows.offsets[:-1]]
+    for kind, amount in zip(rows.pretrain.tolist(), tokens.tolist(), strict=True):
+        yield bool(kind), int(amount)
+
+
+def check_masks(build: Build) -> Finding:
+    """Every session proved again from items.parquet and the dataset; texts are targets but for first tokens."""
+    from tokenization.build.mask_check import mask_problems
+
+    looked_at, problems = mask_problems(build)
+    return finding(
+        "masks_proved", problems, looked_at, "trained tokens are the declared targets, for every session"
+    )
+
+
+def finding(name: str, problems: list[str], looked_at: str, limit: str) -> Finding:
+    figure = "no problem" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+    return Finding(name, not problems, looked_at, figure, limit, problems)
+
+
+# What keeps a candidate from being published, in the order in which a person would look.
+CHECKS: dict[str, Callable[[Build], Finding]] = {
+    "hashes": check_hashes,
+    "windows_full": check_windows,
+    "masks_proved": check_masks,
+    "targets_present": check_targets,
+    "ledger_closed": check_ledger,
+    "share": check_share,
+}
+
+
+def verify(path: Path) -> list[Finding]:
+    """Every check on the build at `path`."""
+    build = Build.open(path)
+    return [check(build) for check in CHECKS.values()]
