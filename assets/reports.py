@@ -17,6 +17,7 @@ HIDDEN = {
     "objects",
     "kept",
     "slices",
+    "prompted",
     "pack",
     "splits",
     "mixture",

@@ -8,6 +8,7 @@ open in pyarrow, polars and DuckDB. This is the one home of the columns:
     seq_lens     list<int32>         adds up to the row's length; padding is a last segment of its own
     segments     list<struct>        one for each entry of seq_lens; padding has source ""
     kind         string              "pretrain" | "sft"
+    loss_weights list<float32>       one for each entry of seq_lens, 0 for padding; only where a build uses weights
 
 Guarantees: the same rows give the same bytes. Price: one copy of the tokens from memory to disk.
 """
@@ -33,7 +34,7 @@ SHARD_TOKENS = (
 BATCH_ROWS = 1000
 
 
-def schema_of(window: int | None) -> pa.Schema:
+def schema_of(window: int | None, weights: bool = False) -> pa.Schema:
     """The dataset's columns; `window` None where rows have lengths of their own."""
     size = -1 if window is None else window
     return pa.schema(
@@ -43,6 +44,7 @@ def schema_of(window: int | None) -> pa.Schema:
             ("seq_lens", pa.list_(pa.int32())),
             ("segments", pa.list_(SEGMENT)),
             ("kind", pa.string()),
+            *([("loss_weights", pa.list_(pa.float32()))] if weights else []),
         ]
     )
 
@@ -56,6 +58,7 @@ def batch_of(
     segments: dict[str, pa.Array],
     kinds: pa.Array,
     window: int | None,
+    loss_weights: NDArray[np.float32] | None = None,
 ) -> pa.RecordBatch:
     """Rows from flat arrays; row r holds tokens `row_offsets[r]:[r + 1]` and segments `segment_offsets[r]:[r + 1]`."""
     offsets = pa.array(row_offsets.astype(np.int32))
@@ -72,12 +75,16 @@ def batch_of(
         pa.ListArray.from_arrays(of_segments, struct),
         kinds,
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema_of(window))
+    if loss_weights is not None:
+        arrays.append(pa.ListArray.from_arrays(of_segments, pa.array(loss_weights, pa.float32())))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema_of(window, loss_weights is not None))
 
 
-def write_shard(path: Path, batches: Iterator[pa.RecordBatch], window: int | None) -> int:
+def write_shard(
+    path: Path, batches: Iterator[pa.RecordBatch], window: int | None, weights: bool = False
+) -> int:
     """Write one stream file; how many rows it has."""
-    schema = with_features(schema_of(window))
+    schema = with_features(schema_of(window, weights))
     rows = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
@@ -86,7 +93,7 @@ def write_shard(path: Path, batches: Iterator[pa.RecordBatch], window: int | Non
     return rows
 
 
-def features_of(window: int | None) -> dict[str, Any]:
+def features_of(window: int | None, weights: bool = False) -> dict[str, Any]:
     """The columns in the words of `datasets` (its `Features`, as JSON)."""
     size = -1 if window is None else window
 
@@ -107,6 +114,7 @@ def features_of(window: int | None) -> dict[str, Any]:
             "_type": "List",
         },
         "kind": of("string"),
+        **({"loss_weights": {"feature": of("float32"), "_type": "List"}} if weights else {}),
     }
 
 
@@ -116,7 +124,8 @@ def with_features(schema: pa.Schema) -> pa.Schema:
 
     size = schema.field("input_ids").type
     window = size.list_size if pa.types.is_fixed_size_list(size) else None
-    note = orjson.dumps({"info": {"features": features_of(window)}})
+    features = features_of(window, "loss_weights" in schema.names)
+    note = orjson.dumps({"info": {"features": features}})
     return schema.with_metadata({"huggingface": note})
 
 
@@ -125,7 +134,12 @@ def shard_name(number: int, count: int) -> str:
 
 
 def write_split_metadata(
-    folder: Path, shards: Sequence[str], fingerprint: str, split: str, window: int | None
+    folder: Path,
+    shards: Sequence[str],
+    fingerprint: str,
+    split: str,
+    window: int | None,
+    weights: bool = False,
 ) -> None:
     """`state.json` and `dataset_info.json`, which make a folder of shards a dataset."""
     state: dict[str, Any] = {
@@ -138,7 +152,8 @@ def write_split_metadata(
         "_split": split,
     }
     write_json(folder / "state.json", state, indent=True)
-    info = {"citation": "", "description": "", "features": features_of(window), "homepage": "", "license": ""}
+    features = features_of(window, weights)
+    info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
     write_json(folder / "dataset_info.json", info, indent=True)
 
 

@@ -56,6 +56,7 @@ class Batch:
     seq_lens: tuple[int, ...]  # segments of all rows, padding included; adds up to num_tokens
     num_tokens: int  # without padding
     num_target_tokens: int
+    target_weight: float  # sum of the targets' weights: their number where no weights are used
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on a device."""
@@ -67,6 +68,7 @@ class Batch:
             seq_lens=self.seq_lens,
             num_tokens=self.num_tokens,
             num_target_tokens=self.num_target_tokens,
+            target_weight=self.target_weight,
         )
 
 
@@ -75,18 +77,20 @@ def collate(rows: Sequence[Row]) -> Batch:
     input_ids = np.concatenate([row.input_ids for row in rows])
     loss_mask = np.concatenate([row.loss_mask for row in rows])
     seq_lens = np.concatenate([row.seq_lens for row in rows])
+    weights = _token_weights(rows)
     return Batch(
         input_ids=torch.from_numpy(input_ids.astype(np.int64))[None],
         position_ids=torch.from_numpy(restart_positions(seq_lens))[None],
         labels=torch.from_numpy(shift_labels(input_ids, loss_mask)),
-        weights=_token_weights(rows),
+        weights=None if weights is None else torch.from_numpy(weights),
         seq_lens=tuple(int(length) for length in seq_lens),
         num_tokens=sum(row.num_tokens for row in rows),
         num_target_tokens=int(loss_mask.sum()),
+        target_weight=float(loss_mask.sum() if weights is None else weights[loss_mask].sum(dtype=np.float64)),
     )
 
 
-def _token_weights(rows: Sequence[Row]) -> torch.Tensor | None:
+def _token_weights(rows: Sequence[Row]) -> NDArray[np.float32] | None:
     """Each segment's weight at the positions of its tokens; a label never leaves its segment."""
     if all(row.loss_weights is None for row in rows):
         return None
@@ -96,7 +100,7 @@ def _token_weights(rows: Sequence[Row]) -> torch.Tensor | None:
         else np.repeat(row.loss_weights.astype(np.float32), row.seq_lens)
         for row in rows
     ]
-    return torch.from_numpy(np.concatenate(weights))
+    return np.concatenate(weights)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ class Run:
         rate = learning_rate(self.settings, progress.step + 1)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = sum(self._backward(batch, targets) for batch in batches)
+        weight = sum(batch.target_weight for batch in batches)
+        loss = sum(self._backward(batch, weight) for batch in batches)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise BuildError(
@@ -136,7 +137,7 @@ class Run:
             "epoch": epoch,
         }
 
-    def _backward(self, batch: Batch, count: int) -> float:
+    def _backward(self, batch: Batch, count: float) -> float:
         rows = self.model.get_input_embeddings().weight.shape[0]
         largest = int(batch.input_ids.max())
         if largest >= rows:

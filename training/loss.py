@@ -1,8 +1,10 @@
 """The loss of a step: the sum over its targets divided by their number, whatever the micro-batches.
 
-`count` is the number of target tokens in *all* micro-batches of the step (and on all ranks), so that
-accumulating over many small ones, ragged or not, is the same as one big batch. A step without any target
-divides by 1 and gives 0, not NaN.
+Where the dataset has `loss_weights`, each target's loss is multiplied by its segment's weight, and what the sum is
+divided by is the sum of these weights: a weighted mean, so that doubling every weight changes nothing.
+
+`count` is that divisor, taken over *all* micro-batches of the step (and all ranks), so that accumulating over many
+small ones, ragged or not, is the same as one big batch. A step without any target divides by 1 and gives 0, not NaN.
 
 Logits are made at target positions only and a slice at a time, and each slice goes backward at once:
 memory is `slice × vocabulary`, not `tokens × vocabulary`, at no recomputation.
@@ -26,7 +28,7 @@ LOGITS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}
 Head = torch.nn.Linear  # hidden states [n, hidden] to logits [n, vocabulary]
 
 
-def backward(head: Head, hidden: torch.Tensor, batch: Batch, count: int) -> float:
+def backward(head: Head, hidden: torch.Tensor, batch: Batch, count: float) -> float:
     """Add the gradients of this micro-batch's part of the step's loss; returns that part.
 
     `hidden` is [num_tokens, hidden_size] and still joined to the model's graph.
@@ -38,7 +40,7 @@ def backward(head: Head, hidden: torch.Tensor, batch: Batch, count: int) -> floa
     leaf = chosen.detach().requires_grad_()
     total = 0.0
     for part in _slices(places, head):
-        loss = _sum(head(leaf[part]), labels[part], weights, part) / max(count, 1)
+        loss = _sum(head(leaf[part]), labels[part], weights, part) / (count or 1)
         _go_backward(loss)
         total += float(loss.detach())
     _go_backward(chosen, leaf.grad)

@@ -33,7 +33,7 @@ class Shape:
 
 
 SHAPES = {
-    "demo": Shape("qwen3", 192, 4, 4, 2, 512, learning_rate=4e-3, batch_windows=1, rope_theta=1e4),
+    "demo": Shape("qwen3", 128, 2, 2, 2, 384, learning_rate=5e-3, batch_windows=1, rope_theta=1e4),
     "qwen3-tiny": Shape("qwen3", 384, 8, 6, 2, 1024, learning_rate=1e-3, batch_windows=4),
     "llama-tiny": Shape("llama", 384, 8, 6, 2, 1024, learning_rate=1e-3, batch_windows=4, rope_theta=5e5),
     "minimind-26m": Shape("qwen3", 512, 8, 8, 2, 1408, learning_rate=5e-4, batch_windows=8),

@@ -243,8 +243,7 @@ class Prover:
         if len(bare) != len(padded):
             return None
         layouts = [
-            learn_layout(one, other, self._control, key[2])
-            for one, other in zip(bare, padded, strict=True)
+            learn_layout(one, other, self._control, key[2]) for one, other in zip(bare, padded, strict=True)
         ]
         found = [layout for layout in layouts if layout is not None]
         if len(found) < len(layouts):

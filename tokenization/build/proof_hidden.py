@@ -40,7 +40,12 @@ def of_ranges(view: View, place: int, text: str, start: int, stop: int) -> tuple
 
 
 def of_prompts(
-    view: View, demands: Demands, targets: Sequence[int], masked: Sequence[int], start: int, prompt: Prompt | None
+    view: View,
+    demands: Demands,
+    targets: Sequence[int],
+    masked: Sequence[int],
+    start: int,
+    prompt: Prompt | None,
 ) -> tuple[Extent, ...]:
     """What of trained prompts is not trained, in a sequence that trains `targets` and masks the answers `masked`.
 
@@ -86,7 +91,9 @@ def written(view: View, place: int, count: int, prompt: Prompt | None = None) ->
     length = (len(text) - sum(map(len, pieces))) // (len(pieces) - 1)
     place_of = len(pieces[0])
     if length < 0 or text[place_of : place_of + length].join(pieces) != text:
-        raise Unprovable(f"message {view.origin[place]}: where the template writes its content cannot be told")
+        raise Unprovable(
+            f"message {view.origin[place]}: where the template writes its content cannot be told"
+        )
     for piece in pieces[1:]:
         yield place_of, place_of + length
         place_of += length + len(piece)
@@ -95,7 +102,9 @@ def written(view: View, place: int, count: int, prompt: Prompt | None = None) ->
 def hidden_ranges(messages: Sequence[Message], stand_ins: Mapping[str, str]) -> list[Message]:
     """The messages with their `train_ranges` counted in contents in which characters stand in for typed markers."""
     return [
-        {**message, "train_ranges": _moved(number, message, stand_ins)} if "train_ranges" in message else message
+        {**message, "train_ranges": _moved(number, message, stand_ins)}
+        if "train_ranges" in message
+        else message
         for number, message in enumerate(messages)
     ]
 
@@ -108,4 +117,6 @@ def _moved(number: int, message: Message, stand_ins: Mapping[str, str]) -> list[
     try:
         return [[places[start], places[stop]] for start, stop in message["train_ranges"]]
     except KeyError as edge:
-        raise Unprovable(f"message {number}: character {edge} is no place where train_ranges may end") from None
+        raise Unprovable(
+            f"message {number}: character {edge} is no place where train_ranges may end"
+        ) from None

@@ -1,7 +1,7 @@
 """A build made ready to look at: which sessions, windows and set-asides to show, and who says what in them.
 
-Everything comes from the build directory. Chosen well rather than many: of each source the first session, the longest, one
-with tools, one of each of the recipe's own roles, one where a policy acted; the first windows of each kind;
+Everything comes from the build directory. Chosen well rather than many: of each source the longest session,
+some with tools, one of each of the recipe's own roles, one where a policy acted; the first windows of each kind;
 and the set-asides, some of each reason.
 """
 
@@ -228,7 +228,9 @@ def collect(
             row += batch.num_rows
             if len(found) == len(wanted) and len(shown) == 2 and min(shown.values()) >= WINDOWS_PER_KIND:
                 break
-    last_first = {name: -number for number, name in enumerate(manifest["sources"])}  # people's own are often last
+    last_first = {
+        name: -number for number, name in enumerate(manifest["sources"])
+    }  # people's own are often last
     ordered = sorted(found.values(), key=lambda each: (each.kind != "sft", last_first.get(each.source, 0)))
     return ordered, windows
 

@@ -72,7 +72,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch of rows as flat arrays; row r holds tokens `offsets[r]:[r + 1]` and segments `segment_offsets[r]:[r + 1]`."""
+    """A batch of rows as flat arrays: row r holds tokens `offsets[r]:[r + 1]`, segments `segment_offsets[r]:[r + 1]`."""
 
     input_ids: np.ndarray[Any, np.dtype[np.int32]]
     loss_mask: np.ndarray[Any, np.dtype[np.bool_]]
@@ -192,13 +192,15 @@ def row_problems(rows: Rows, window: int | None, split: str, first: int) -> list
     total = (
         np.add.reduceat(rows.seq_lens.astype(np.int64), rows.segment_offsets[:-1]) if len(counts) else counts
     )
-    for row in np.flatnonzero(total != widths)[:SHOWN]:
-        found.append(
-            f"{split} row {first + row}: seq_lens add up to {total[row]}, the row has {widths[row]} tokens"
-        )
+    found += [
+        f"{split} row {first + row}: seq_lens add up to {total[row]}, the row has {widths[row]} tokens"
+        for row in np.flatnonzero(total != widths)[:SHOWN]
+    ]
     if window is not None:
-        for row in np.flatnonzero(widths != window)[:SHOWN]:
-            found.append(f"{split} row {first + row} has {widths[row]} tokens, not {window}")
+        found += [
+            f"{split} row {first + row} has {widths[row]} tokens, not {window}"
+            for row in np.flatnonzero(widths != window)[:SHOWN]
+        ]
     if bool((rows.seq_lens < 1).any()):
         found.append(f"{split}: a segment without a token")
     is_padding = rows.is_padding
@@ -222,8 +224,10 @@ def check_targets(build: Build) -> Finding:
             begins = rows.begins
             ends = np.minimum(begins + rows.seq_lens, len(rows.loss_mask))
             targets = ones[ends] - ones[begins]
-            for segment in np.flatnonzero(is_session & (targets == 0))[:SHOWN]:
-                problems.append(f"{split}: {rows.sources[segment]} {rows.items[segment]} has no target")
+            problems += [
+                f"{split}: {rows.sources[segment]} {rows.items[segment]} has no target"
+                for segment in np.flatnonzero(is_session & (targets == 0))[:SHOWN]
+            ]
     return finding("targets_present", problems, f"{sessions} sessions", "at least one target each")
 
 

@@ -230,7 +230,9 @@ def assemble(
     where += np.arange(int(ends[-1]), dtype=small)
     ids = np.concatenate([text_ids, constant_ids])[where].astype(dtype)
     mask = np.repeat(np.concatenate([layout.is_target for layout in layouts]), length)
-    unplaced = _mask_hidden(drafts, mask, ids, ends[np.flatnonzero(is_text)], np.diff(text_offsets), byte_lengths)
+    unplaced = _mask_hidden(
+        drafts, mask, ids, ends[np.flatnonzero(is_text)], np.diff(text_offsets), byte_lengths
+    )
 
     part_offsets = offsets_of(np.array([len(layout.source) for layout in layouts], np.int64))
     offsets = ends[part_offsets]

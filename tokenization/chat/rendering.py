@@ -220,7 +220,11 @@ class Renderer:
             pieces, refused = self._pieces(cases)
             constants = self.pool.flat
         sequences, spans, unplaced = assemble(
-            [piece.draft for piece in pieces], self.tokenizer, constants, self.largest_id, lambda: self._byte_lengths
+            [piece.draft for piece in pieces],
+            self.tokenizer,
+            constants,
+            self.largest_id,
+            lambda: self._byte_lengths,
         )
         hopeless = _hopeless(pieces, cases, sequences, unplaced)
         if hopeless:
@@ -258,7 +262,11 @@ class Renderer:
                     raise plan.refusal
                 else:
                     made = [
-                        Draft(s.layout, texts, plan.hidden(number, case.messages, case.tools) if s.hidden else ())
+                        Draft(
+                            s.layout,
+                            texts,
+                            plan.hidden(number, case.messages, case.tools) if s.hidden else (),
+                        )
                         for number, (s, texts) in enumerate(zip(plan.sequences, filled, strict=True))
                     ]
             except Refusal as refusal:

@@ -52,7 +52,9 @@ class SequencePlan:
     whole: Stretch  # the whole text: what the sample is compared with
     count: int  # messages of the view
     is_spliced: bool
-    hidden: tuple[tuple[int, Stretch, Stretch], ...] = ()  # (stretch, what stands before, that and the hidden)
+    hidden: tuple[
+        tuple[int, Stretch, Stretch], ...
+    ] = ()  # (stretch, what stands before, that and the hidden)
 
 
 @dataclass(frozen=True)

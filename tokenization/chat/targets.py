@@ -124,7 +124,9 @@ class View(Protocol):
         """This message's content, in the view's characters."""
         ...
 
-    def contents(self, text: str, place: int, count: int, prompt: Prompt | None = None) -> list[Extent] | None:
+    def contents(
+        self, text: str, place: int, count: int, prompt: Prompt | None = None
+    ) -> list[Extent] | None:
         """Where this message's content stands in the rendering of the first `count` messages, with which `text`
         begins: as often as it does; None where that cannot be told."""
         ...
@@ -247,7 +249,10 @@ class TargetFinder:
         role = view.roles[target]
         found = (
             view.contents(
-                text.text, place, target, Prompt(role, view.messages[target].get("name") if role != ASSISTANT else None)
+                text.text,
+                place,
+                target,
+                Prompt(role, view.messages[target].get("name") if role != ASSISTANT else None),
             )
             if text.is_spliced
             else view.contents(text.text, place, text.messages)
@@ -277,7 +282,9 @@ class TargetFinder:
         if supplied is not None:
             text = supplied + text[start:]
         moved = tuple(Span(a + shift, b + shift, place) for a, b in spans)
-        hidden = tuple((a + shift, b + shift) for a, b in self._beside_ranges(view, place, rendered.text, start, stop))
+        hidden = tuple(
+            (a + shift, b + shift) for a, b in self._beside_ranges(view, place, rendered.text, start, stop)
+        )
         return Answer(place, text, stop + shift, moved, supplied is not None, hidden)
 
     @staticmethod

@@ -80,14 +80,18 @@ def _ranges(given: Mapping[str, Any], content: str, shift: int) -> Ranges | None
                 "wrong_type",
                 f"{key} has characters {start} to {stop} (half-open), and the content has {length}",
             )
-    kept = _without(_merged([(a, b) for a, b, yes in stated if yes]), [(a, b) for a, b, yes in stated if not yes])
+    kept = _without(
+        _merged([(a, b) for a, b, yes in stated if yes]), [(a, b) for a, b, yes in stated if not yes]
+    )
     if kept and kept[0][0] < shift:
         raise Refused("unsupported_content", f"{key} reaches into the thinking that opens the content")
     return [[start - shift, stop - shift] for start, stop in kept]
 
 
 def _pair(key: str, value: Any) -> tuple[int, int, bool]:
-    if not (isinstance(value, list | tuple) and len(value) == 2 and all(type(place) is int for place in value)):
+    if not (
+        isinstance(value, list | tuple) and len(value) == 2 and all(type(place) is int for place in value)
+    ):
         raise Refused("wrong_type", f"{key} must hold [start, stop] pairs of whole numbers")
     return value[0], value[1], True
 

@@ -23,7 +23,8 @@ def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12."""
     schema = Recipe.model_json_schema()
     parts = {"Recipe": schema, **schema["$defs"]}
-    for model in _sections(Section):
+    in_recipes = (model for model in _sections(Section) if model.__name__ in parts)
+    for model in in_recipes:
         for name, field in model.model_fields.items():
             if can_be_left_empty(field):
                 _allow_empty(parts[model.__name__]["properties"][name])

@@ -33,7 +33,7 @@ from tokenization.stages.workspace import Workspace
 from tokenization.store import write_json
 from tokenization.tokenizer.save import save_tokenizer
 
-CODE = "1"
+CODE = "2"
 PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars", "jinja2")
 
 
@@ -136,12 +136,27 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
         "versions": versions(),
         "splits": splits,
         "mixture": workspace.result("windows").value["mixture"],
+        "loss_weights": workspace.result("windows").value["loss_weights"],
         "sources": source_accounts(workspace),
+        "prompts": prompts_account(workspace),
         "proof": chat_tokens.proof_summary(workspace),
     }
     (folder / "preview.html").write_text(html_page(page_of_build(folder, manifest)), encoding="utf-8")
     write_json(folder / "manifest.json", manifest, indent=True)
     return manifest
+
+
+def prompts_account(workspace: Workspace) -> dict[str, Any] | None:
+    """How repetitive the prompts are, what that suggests, and what was done; None where there are no chats."""
+    measured: dict[str, Any] | None = workspace.result("selection").value["prompts"]
+    if measured is None:
+        return None
+    asked = workspace.recipe.chat.train_on_prompt
+    tokens = [workspace.result("tokens", source.name).value for source in workspace.recipe.chat_sources]
+    trained = {
+        "sessions_trained_on_prompt": sum(value["actions"].get("train_on_prompt", 0) for value in tokens)
+    }
+    return {**measured, "train_on_prompt": asked, **(trained if asked == "auto" else {})}
 
 
 def versions() -> dict[str, str]:
@@ -168,10 +183,11 @@ def write_dataset(workspace: Workspace, folder: Path) -> dict[str, Any]:
         ]
     tokens = sum(workspace.result("windows").value["splits"][split]["tokens"] for split in SPLITS)
     map_shards(write_shard_job, jobs, workspace.engine, work_bytes=tokens)
+    weights = workspace.result("windows").value["loss_weights"]
     described = {split: describe_split(folder, split, names[split], workspace) for split in SPLITS}
     for split in SPLITS:
         digest = key_of([shard["sha256"] for shard in described[split]["shards"]])
-        shards.write_split_metadata(folder / "dataset" / split, names[split], digest, split, window)
+        shards.write_split_metadata(folder / "dataset" / split, names[split], digest, split, window, weights)
     shards.write_dataset_metadata(folder / "dataset", SPLITS)
     return described
 

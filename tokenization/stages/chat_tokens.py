@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tokenization.chat.rendering import ChatOptions, Rendered, Renderer, SetAsid
 from tokenization.chat.report import check_stop, report_on
 from tokenization.chat.roles import Role
 from tokenization.chat.templates import ChatTemplate, builtin_names
+from tokenization.chat.weights import sequence_weights
 from tokenization.errors import RecipeError
 from tokenization.hashing import key_of
 from tokenization.recipe.model import ChatSpec
@@ -50,6 +51,7 @@ SEQUENCE_SCHEMA = pa.schema(
         ("targets", pa.int32()),
         ("spans", pa.list_(SPAN)),
         ("actions", pa.list_(pa.string())),
+        ("weight", pa.float64()),  # of its targets in the loss, before the source's
         ("messages", pa.large_string()),  # JSON; null where all of the session's messages were rendered
     ]
 )
@@ -68,6 +70,7 @@ class RenderJob:
     folder: Path  # where a template's relative path begins
     base: str = ""  # the whole rendering that a fitting starts from
     window: int = 0  # 0: render whole
+    prompted: NDArray[np.int32] | None = None  # those of `rows` whose prompts `train_on_prompt: auto` trains
 
 
 # -- what the result depends on -----------------------------------------------------------------------------
@@ -157,18 +160,39 @@ def depends(workspace: Workspace) -> list[Any]:
     return ["chat", tokenizer.fingerprint, tokenizer.value["engine"], *description(workspace)]
 
 
-def job(workspace: Workspace, chunk: str, rows: NDArray[np.int32], key: str) -> RenderJob:
+def job(
+    workspace: Workspace,
+    chunk: str,
+    rows: NDArray[np.int32],
+    key: str,
+    prompted: NDArray[np.int32] | None = None,
+) -> RenderJob:
     recipe = workspace.recipe
     return RenderJob(
-        workspace.store, key, chunk, rows, tokenizer_path(workspace), recipe.chat, recipe.directory
+        workspace.store,
+        key,
+        chunk,
+        rows,
+        tokenizer_path(workspace),
+        recipe.chat,
+        recipe.directory,
+        prompted=prompted,
     )
+
+
+def prompted_among(job: RenderJob, rows: NDArray[np.int32]) -> list[int]:
+    """Where among these rows of the chunk those are whose prompts are trained."""
+    places: list[int] = [] if job.prompted is None else np.flatnonzero(np.isin(rows, job.prompted)).tolist()
+    return places
 
 
 def encode_chunk(job: RenderJob) -> int:
     """Render one chunk's kept sessions, whole; the worker's process id."""
     sessions = open_table(job.store.path("rows", job.chunk) / ROWS).take(pa.array(job.rows))
     renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
-    made = Chunk.of(renderer, job, sessions, renderer.render(sessions), job.rows)
+    made = Chunk.of(
+        renderer, job, sessions, renderer.render(sessions, prompted_among(job, job.rows)), job.rows
+    )
     made.save(job)
     return os.getpid()
 
@@ -179,17 +203,7 @@ def fit(
     """Every chunk's object and meta once no sequence is longer than the window; how many chunks were fitted."""
     window = workspace.recipe.window
     fitted = [
-        RenderJob(
-            base.store,
-            key_of("fit", base.key, window),
-            base.chunk,
-            base.rows,
-            base.tokenizer,
-            base.chat,
-            base.folder,
-            base.key,
-            window,
-        )
+        replace(base, key=key_of("fit", base.key, window), base=base.key, window=window)
         if meta["longest"] > window
         else base
         for base, meta in zip(jobs, metas, strict=True)
@@ -208,7 +222,8 @@ def fit_chunk(job: RenderJob) -> int:
     long_rows = np.unique(rows[base.table.column("length").to_numpy() > job.window])
     sessions = open_table(job.store.path("rows", job.chunk) / ROWS).take(pa.array(long_rows))
     renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
-    rendered = renderer.fit(sessions, renderer.render(sessions), job.window)
+    whole = renderer.render(sessions, prompted_among(job, long_rows))
+    rendered = renderer.fit(sessions, whole, job.window)
     refitted = Chunk.of(renderer, job, sessions, rendered, long_rows)
     base.without(long_rows).joined(refitted).save(job)
     return os.getpid()
@@ -237,7 +252,7 @@ class Chunk:
         rows: NDArray[np.int32],
     ) -> Chunk:
         """What rendering gave, proved; sessions that cannot be proved are set aside."""
-        table = sequence_table(sessions, rendered, rows)
+        table = sequence_table(sessions, rendered, rows, renderer.policy)
         prover = prover_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
         lossy_before = prover.lossy
         rows_of = whole_rows(table, sessions.take(pa.array(rendered.session)))
@@ -334,9 +349,12 @@ class Chunk:
             (folder / META).write_bytes(orjson.dumps(meta))
 
 
-def sequence_table(sessions: pa.Table, rendered: Rendered, rows: NDArray[np.int32]) -> pa.Table:
+def sequence_table(
+    sessions: pa.Table, rendered: Rendered, rows: NDArray[np.int32], policy: Mapping[str, Role]
+) -> pa.Table:
     """One row a sequence; `rows` gives each session's row in its chunk."""
     ones = np.concatenate([[0], np.cumsum(rendered.sequences.loss_mask, dtype=np.int64)])
+    weights, mixed = sequence_weights(sessions.column("messages"), rendered, policy)
     offsets = rendered.sequences.offsets
     spans = pa.StructArray.from_arrays(
         [
@@ -352,8 +370,13 @@ def sequence_table(sessions: pa.Table, rendered: Rendered, rows: NDArray[np.int3
         "targets": (ones[offsets[1:]] - ones[offsets[:-1]]).astype(np.int32),
         "spans": pa.ListArray.from_arrays(pa.array(rendered.span_offsets.astype(np.int32)), spans),
         "actions": pa.array(
-            [rendered.actions.get(row, []) for row in rendered.session.tolist()], pa.list_(pa.string())
+            [
+                [*rendered.actions.get(row, []), *(["mixed_weights"] if number in mixed else [])]
+                for number, row in enumerate(rendered.session.tolist())
+            ],
+            pa.list_(pa.string()),
         ),
+        "weight": weights,
         "messages": pa.array(rendered_messages(sessions, rendered), pa.large_string()),
     }
     return pa.table(columns, schema=SEQUENCE_SCHEMA)

@@ -2,7 +2,8 @@
 
 Exact duplicates (the first in recipe order stays; documents among documents, sessions among sessions), near
 duplicates among documents where the recipe asks (see near_duplicates), and the validation split (by a seeded hash of
-the content, so that equal texts fall on one side and another source moves nothing).
+the content, so that equal texts fall on one side and another source moves nothing). How repetitive the prompts of all
+chats are is measured here (see chat.prompts), and `train_on_prompt: auto` is decided by it, session by session.
 Each source gets its slice, one byte an item; a source whose slice did not change keeps its tokens.
 
 Guarantees: independent of workers and of how files were cut; the split of an item depends on (seed, content) only.
@@ -23,9 +24,10 @@ from tokenization.duplicates.signatures import algorithm
 from tokenization.hashing import key_of
 from tokenization.stages.documents import load_index
 from tokenization.stages.near_duplicates import find_near_duplicates, write_near_duplicates
+from tokenization.stages.prompts import measure_prompts, trained_roles
 from tokenization.stages.workspace import Workspace
 
-CODE = "1"
+CODE = "2"
 DUPLICATE, TRAIN, VALIDATION, NEAR_DUPLICATE = 0, 1, 2, 3
 
 Hashes = NDArray[np.uint64]  # uint64 [num_items, 2]
@@ -43,6 +45,9 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
         [recipe.cleaning.near_dedup, algorithm()] if recipe.cleaning.near_dedup else None,
         recipe.validation,
         recipe.seed,
+        [sorted(trained_roles(workspace)), recipe.chat.train_on_prompt == "auto"]
+        if recipe.chat_sources
+        else None,
     ]
 
 
@@ -74,15 +79,32 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             slices[source] = choice[begin : begin + len(own)]
             first_copies[source] = first[begin : begin + len(own)]
             begin += len(own)
+    chats = [source.name for source in recipe.chat_sources]
+    measured, unique = (
+        measure_prompts(workspace, chats, [is_kept(slices[source]) for source in chats])
+        if chats
+        else (None, [])
+    )
+    decides = recipe.chat.train_on_prompt == "auto"
+    prompted = dict(zip(chats, unique, strict=True)) if decides else {}
     with workspace.store.writing("selection", key) as folder:
+        for source, chosen in prompted.items():
+            np.save(folder / f"{source}.prompted.npy", chosen)
         for source, values in slices.items():
             np.save(folder / f"{source}.npy", values)
             np.save(folder / f"{source}.first.npy", first_copies[source])
         clusters = write_near_duplicates(workspace, texts, near, folder) if near is not None else 0
     kept = {source: fingerprint_of(is_kept(values)) for source, values in slices.items()}
     return {
-        "fingerprint": key_of(kept, {source: fingerprint_of(values) for source, values in slices.items()}),
+        "fingerprint": key_of(
+            kept,
+            {source: fingerprint_of(values) for source, values in slices.items()},
+            {source: fingerprint_of(values) for source, values in prompted.items()},
+            measured,
+        ),
         "kept": kept,
+        "prompted": {source: fingerprint_of(values) for source, values in prompted.items()},
+        "prompts": measured,
         "slices": {source: fingerprint_of(values) for source, values in slices.items()},
         "counts": {
             source: {
@@ -108,6 +130,18 @@ def load_slice(workspace: Workspace, source: str) -> NDArray[np.uint8]:
     """DUPLICATE, TRAIN, VALIDATION or NEAR_DUPLICATE for each row of the source's index, uint8 [num_items]."""
     key = workspace.result("selection").key
     values: NDArray[np.uint8] = np.load(workspace.store.path("selection", key) / f"{source}.npy")
+    return values
+
+
+def load_prompted(workspace: Workspace, source: str) -> NDArray[np.bool_] | None:
+    """For each row of the source's index whether its prompts are trained, bool [num_items]; None where the recipe says
+    so for all alike."""
+    result = workspace.result("selection")
+    if source not in result.value["prompted"]:
+        return None
+    values: NDArray[np.bool_] = np.load(
+        workspace.store.path("selection", result.key) / f"{source}.prompted.npy"
+    )
     return values
 
 

@@ -49,7 +49,7 @@ class ShardJob:
 def write_shard_job(job: ShardJob) -> int:
     """Write the shard; the worker's process id."""
     rows = Rows.load(job.plan, job.split)
-    write_shard(job.path, shard_batches(job, rows), job.window)
+    write_shard(job.path, shard_batches(job, rows), job.window, "weight" in rows.segments)
     return os.getpid()
 
 
@@ -92,7 +92,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
         mask[target] = True if stored_mask is None else stored_mask[origin]
     mask[place] = False  # the first token of a segment: nothing in the segment predicts it
     assert bool((pretrain | (part["length"] == part["whole"])).all()), "a session is never cut by packing"
-    lengths, offsets, columns = segment_columns(job, part, counts, width, length)
+    lengths, offsets, columns, weights = segment_columns(job, part, counts, width, length)
     return batch_of(
         input_ids=ids,
         loss_mask=mask,
@@ -101,6 +101,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
         segments={**columns, "length": lengths},
         kinds=pa.array(np.array(KINDS, dtype=object)[rows.kind[first:last]], pa.string()),
         window=job.window,
+        loss_weights=weights,
     )
 
 
@@ -110,8 +111,9 @@ def segment_columns(
     counts: NDArray[np.int64],
     width: NDArray[np.int64],
     length: NDArray[np.int64],
-) -> tuple[pa.Array, NDArray[np.int64], dict[str, pa.Array]]:
-    """Lengths, offsets and descriptions of the rows' segments, a padding segment last where a row has padding."""
+) -> tuple[pa.Array, NDArray[np.int64], dict[str, pa.Array], NDArray[np.float32] | None]:
+    """Lengths, offsets, descriptions and weights of the rows' segments, a padding segment last where a row has
+    padding."""
     used = np.add.reduceat(length, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64))
     padding = width - used
     has_padding = padding > 0
@@ -124,6 +126,10 @@ def segment_columns(
     lengths[is_padding] = padding[has_padding]
     starts = np.zeros(len(is_padding), np.int64)
     starts[~is_padding] = part["start"]
+    weights = None
+    if "weight" in part:
+        weights = np.zeros(len(is_padding), np.float32)
+        weights[~is_padding] = part["weight"]
     slot = np.full(len(is_padding), -1, np.int64)
     slot[~is_padding] = np.arange(len(length))
     take = pa.array(slot, mask=is_padding)
@@ -137,6 +143,7 @@ def segment_columns(
             "item": pc.fill_null(items.take(take), ""),
             "start": pa.array(starts),
         },
+        weights,
     )
 
 

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from tokenization.hashing import key_of
 from tokenization.stages import chat_tokens, text_tokens
 from tokenization.stages.documents import load_index, run_jobs
-from tokenization.stages.selection import is_kept, load_slice
+from tokenization.stages.selection import is_kept, load_prompted, load_slice
 from tokenization.stages.tables import open_table
 from tokenization.stages.tokenizer import opened, tokenizer_path
 from tokenization.stages.workspace import Workspace
 
-CODE = "1"
+CODE = "2"
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
@@ -45,24 +45,34 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     ]
     if workspace.source(name).kind == "text":
         return common
-    return [*common, chat_tokens.description(workspace), workspace.recipe.window, workspace.recipe.sft.layout]
+    return [
+        *common,
+        selection.value["prompted"].get(name),
+        chat_tokens.description(workspace),
+        workspace.recipe.window,
+        workspace.recipe.sft.layout,
+    ]
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     source = workspace.source(name)
     module = text_tokens if source.kind == "text" else chat_tokens
     chunks = workspace.result("documents", name).value["chunks"]
-    kept = kept_rows(workspace, name, len(chunks))
-    jobs = [
-        module.job(
-            workspace,
-            chunk,
-            rows,
-            key_of("tokens", CODE, chunk, rows.tobytes().hex(), *module.depends(workspace)),
-        )
-        for chunk, rows in zip(chunks, kept, strict=True)
-        if len(rows)
-    ]
+    chosen = is_kept(load_slice(workspace, name))
+    kept = rows_by_chunk(workspace, name, len(chunks), chosen)
+    prompted = load_prompted(workspace, name)
+    trained = None if prompted is None else rows_by_chunk(workspace, name, len(chunks), chosen & prompted)
+    depends = module.depends(workspace)
+    jobs: list[Any] = []
+    for number, (chunk, rows) in enumerate(zip(chunks, kept, strict=True)):
+        if not len(rows):
+            continue
+        key = key_of("tokens", CODE, chunk, rows.tobytes().hex(), *depends)
+        if trained is None:
+            jobs.append(module.job(workspace, chunk, rows, key))
+        else:
+            key = key_of(key, "prompts", trained[number].tobytes().hex())
+            jobs.append(chat_tokens.job(workspace, chunk, rows, key, trained[number]))
     size = int(workspace.result("documents", name).value["text_bytes"])
     metas, workers = run_jobs(workspace, "tokens", module.encode_chunk, jobs, size, name)
     keys = [job.key for job in jobs]
@@ -98,19 +108,20 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     }
 
 
-def kept_rows(workspace: Workspace, name: str, chunks: int) -> list[NDArray[np.int32]]:
-    """For each chunk, the rows that are no duplicates, int32, ascending."""
+def rows_by_chunk(
+    workspace: Workspace, name: str, chunks: int, chosen: NDArray[np.bool_]
+) -> list[NDArray[np.int32]]:
+    """For each chunk, those of its rows that are chosen (of the source's index), int32, ascending."""
     index = load_index(workspace, name)
-    kept = is_kept(load_slice(workspace, name))
-    chunk_of = index.column("chunk").to_numpy()[kept]
-    rows = index.column("row").to_numpy()[kept]
+    chunk_of = index.column("chunk").to_numpy()[chosen]
+    rows = index.column("row").to_numpy()[chosen]
     borders = np.searchsorted(chunk_of, np.arange(chunks + 1))
     return [np.ascontiguousarray(rows[borders[i] : borders[i + 1]]) for i in range(chunks)]
 
 
 def load_sequences(workspace: Workspace, name: str) -> pa.Table:
     """One row a sequence of the source, in order: object (its number), begin (in `ids.bin`), length, targets,
-    item (row of the index), cut (-1 where the session was not cut)."""
+    item (row of the index), cut (-1 where the session was not cut), weight (of its targets in the loss)."""
     result = workspace.result("tokens", name)
     index = load_index(workspace, name)
     chunk_of, row_of = index.column("chunk").to_numpy(), index.column("row").to_numpy()
@@ -128,6 +139,9 @@ def load_sequences(workspace: Workspace, name: str) -> pa.Table:
             "targets": table.column("targets").to_numpy(),
             "item": item.astype(np.int64),
             "cut": table.column("cut").to_numpy(),
+            "weight": table.column("weight").to_numpy()
+            if "weight" in table.column_names
+            else np.ones(len(table)),
         }
         tables.append(pa.table(columns))
     empty = {n: np.zeros(0, t) for n, t in SEQUENCE_COLUMNS.items()}
@@ -141,6 +155,7 @@ SEQUENCE_COLUMNS = {
     "targets": np.int32,
     "item": np.int64,
     "cut": np.int32,
+    "weight": np.float64,
 }
 
-__all__ = ["CODE", "kept_rows", "load_sequences", "opened", "parts", "run", "tokenizer_path"]
+__all__ = ["CODE", "load_sequences", "opened", "parts", "rows_by_chunk", "run", "tokenizer_path"]

@@ -4,6 +4,8 @@ All sources' sequences become one table; texts are concatenated into full window
 train and validation apart; the mixture decides which pretraining windows are drawn and in which order the rows
 stand. The result is a plan: for every row of the dataset its segments, each a range of some tokens object.
 
+A segment's loss weight is its sequence's times its source's; where all are 1 the plan has none, nor has the dataset.
+
 Guarantees: one remainder a kind and split for the whole recipe; every kept token is planned, not drawn, or repeated,
 and counted as such. Price: about 0.3 µs a sequence.
 """
@@ -35,7 +37,7 @@ from tokenization.windows.packing import (
 )
 from tokenization.windows.plan import WindowPlan
 
-CODE = "1"
+CODE = "2"
 KINDS = ("sft", "pretrain")
 SPLITS = ("train", "validation")
 
@@ -47,7 +49,7 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     if selection is None or any(result is None for result in tokens):
         return None
     return [
-        [[source.name, source.kind] for source in recipe.sources],
+        [[source.name, source.kind, source.weight] for source in recipe.sources],
         [result.fingerprint for result in tokens if result],
         selection.fingerprint,
         recipe.window,
@@ -69,6 +71,12 @@ class Sequences:
     targets: NDArray[np.int64]
     item: NDArray[np.int64]  # row of the source's index
     cut: NDArray[np.int32]  # -1 where the session was not cut
+    weight: NDArray[np.float64]  # of its targets in the loss
+
+    @property
+    def is_weighed(self) -> bool:
+        """Whether any of them counts otherwise than another would by itself."""
+        return bool((self.weight != 1).any())
 
 
 def gather_sequences(workspace: Workspace, kind: str) -> dict[str, Sequences]:
@@ -80,6 +88,7 @@ def gather_sequences(workspace: Workspace, kind: str) -> dict[str, Sequences]:
         table = load_sequences(workspace, source.name)
         values = {name: table.column(name).to_numpy() for name in table.column_names}
         values["source"] = np.full(len(table), number, np.int32)
+        values["weight"] = values["weight"] * source.weight
         held_out = load_slice(workspace, source.name)[values["item"]] == VALIDATION
         for split, rows in (("train", ~held_out), ("validation", held_out)):
             for name, column in values.items():
@@ -89,11 +98,9 @@ def gather_sequences(workspace: Workspace, kind: str) -> dict[str, Sequences]:
 
 def joined(lists: dict[str, list[NDArray[Any]]]) -> Sequences:
     """The sources' columns end to end; no rows where there is no such source."""
-    wide = ("length", "targets", "begin", "item")
+    types = {**dict.fromkeys(("length", "targets", "begin", "item"), np.int64), "weight": np.float64}
     columns: dict[str, Any] = {
-        name: (np.concatenate(lists[name]) if lists else np.zeros(0)).astype(
-            np.int64 if name in wide else np.int32
-        )
+        name: (np.concatenate(lists[name]) if lists else np.zeros(0)).astype(types.get(name, np.int32))
         for name in Sequences.__dataclass_fields__
     }
     return Sequences(**columns)
@@ -102,7 +109,8 @@ def joined(lists: dict[str, list[NDArray[Any]]]) -> Sequences:
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     recipe = workspace.recipe
     texts, chats = gather_sequences(workspace, "text"), gather_sequences(workspace, "chat")
-    summary: dict[str, Any] = {"splits": {}, "pack": [], "mixture": None}
+    weights = any(sequences.is_weighed for kind in (texts, chats) for sequences in kind.values())
+    summary: dict[str, Any] = {"splits": {}, "pack": [], "mixture": None, "loss_weights": weights}
     with workspace.store.writing("windows", key) as folder:
         for split in SPLITS:
             pretrain = pack_texts(recipe, texts[split].length)
@@ -112,7 +120,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             kinds, index, mixture = order_rows(recipe, split, sft, pretrain, chats[split])
             if mixture is not None:
                 summary["mixture"] = mixture
-            rows = Rows.assemble(kinds, index, sft, pretrain, chats[split], texts[split])
+            rows = Rows.assemble(kinds, index, sft, pretrain, chats[split], texts[split], weights)
             rows.save(folder, split)
             summary["splits"][split] = rows.summary()
             summary["splits"][split]["not_drawn"] = left_over(kinds, index, sft, pretrain)
@@ -206,7 +214,7 @@ class Rows:
     width: NDArray[np.int64]  # int64 [num_rows]  tokens of the row, padding included
     segments: dict[
         str, NDArray[Any]
-    ]  # source, object, begin, start, length, item, cut, whole; [num_segments]
+    ]  # source, object, begin, start, length, item, cut, whole, where used weight; [num_segments]
 
     @classmethod
     def assemble(
@@ -217,6 +225,7 @@ class Rows:
         pretrain: WindowPlan,
         chats: Sequences,
         texts: Sequences,
+        weights: bool,
     ) -> Rows:
         """Both kinds' windows in the order of the rows."""
         taken = {SFT: sft.take(index[kinds == SFT]), PRETRAIN: pretrain.take(index[kinds == PRETRAIN])}
@@ -240,6 +249,8 @@ class Rows:
                 "cut": sequences.cut[plan.sequence],
                 "whole": sequences.length[plan.sequence],
             }
+            if weights:
+                chosen["weight"] = sequences.weight[plan.sequence].astype(np.float32)
             for name, values in chosen.items():
                 target = columns.setdefault(name, np.zeros(len(of_kind), values.dtype))
                 target[where] = values
