@@ -1,7 +1,8 @@
 """One chat session about one documented name, grown exchange by exchange.
 
 `session` draws how it opens (what does it do, how is it called, what are the defaults, which function does
-this), then adds up to two follow-ups on what was just said. A session remembers what it has told, so nothing
+this), then adds up to two follow-ups on what was just said, and shows how it is written where that is short.
+A session remembers what it has told, so nothing
 is asked or answered twice. Guarantees: every draw is a stable hash of the name, the same on every machine;
 an answer is never empty, ends at the end of a paragraph and holds about `ANSWER_LIMIT` characters of
 documentation at the most. Price: about 30 µs a session.
@@ -33,6 +34,8 @@ def session(entry: Entry, library: Library) -> Session:
     _open(talk, talk.pick(_openings(entry, library), "opening"))
     for turn in range(draw(entry.name, "turns", 3)):
         _follow_up(talk, turn)
+    if entry.code and "neighbours" not in talk.said:
+        talk.say(talk.pick(talk.frames.then_code, "then code"), f"```python\n{entry.code}\n```", "code")
     return {"id": f"python/{entry.name}", "messages": talk.messages}
 
 

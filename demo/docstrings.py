@@ -11,12 +11,15 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Names = dict[tuple[str, str], str]  # (module where it is written, name) -> module that offers it
+
+LEAST_LINES, MOST_LINES = 3, 40  # of code that is worth showing, and that an answer can hold
 
 _PLAIN = re.compile(r"(?:[^\s>*+|:.=-]|\.{3}|:[a-z]+:`)")  # how a line of running prose may begin
 _TABLE = re.compile(r"\S {2,}(?<!\. {2})\S")  # columns; two spaces after a full stop are old typing
@@ -32,6 +35,7 @@ class Entry:
     signature: str  # "textwrap.dedent(text)"; "" for a module, and a class without a constructor of its own
     defaults: tuple[tuple[str, str], ...]  # (parameter, default or "") in order; "*args" keeps its star
     paragraphs: tuple[str, ...]  # the documentation, reflowed; never empty
+    code: str = ""  # how it is written, its documentation left out; "" where that is long, or no code at all
 
     @property
     def summary(self) -> str:
@@ -41,14 +45,17 @@ class Entry:
 
 def entries(sources: Iterable[tuple[str, bool, str]]) -> list[Entry]:
     """Every documented public name of these (module, is a package, text), sorted by name."""
-    trees = {module: (_parse(text), package) for module, package, text in sources}
+    lines: dict[str, list[str]] = {}
+    trees: dict[str, tuple[ast.Module, bool]] = {}
+    for module, package, text in sources:
+        trees[module], lines[module] = (_parse(text), package), text.splitlines()
     exports: Names = {}
     for module, (tree, package) in trees.items():
         if package:
             exports.update(_reexports(module, tree, trees))
     found: dict[str, Entry] = {}
     for module, (tree, _) in trees.items():
-        for entry in _module_entries(module, tree, exports):
+        for entry in _module_entries(module, tree, exports, lines[module]):
             found.setdefault(entry.name, entry)
     return [found[name] for name in sorted(found)]
 
@@ -107,7 +114,7 @@ def _reexports(package: str, tree: ast.Module, trees: dict[str, tuple[ast.Module
     return {key: value for key, value in names.items() if not key[1].startswith("_")}
 
 
-def _module_entries(module: str, tree: ast.Module, exports: Names) -> Iterator[Entry]:
+def _module_entries(module: str, tree: ast.Module, exports: Names, lines: list[str]) -> Iterator[Entry]:
     declared = _declared(tree)
     hidden = any(part.startswith("_") for part in module.split("."))
     about = paragraphs_of(ast.get_docstring(tree, clean=False))
@@ -119,10 +126,10 @@ def _module_entries(module: str, tree: ast.Module, exports: Names) -> Iterator[E
         home = exports.get((module, node.name))
         if home is None and (hidden or (declared is not None and node.name not in declared)):
             continue
-        yield from _node_entries(home or module, node)
+        yield from _node_entries(home or module, node, lines)
 
 
-def _node_entries(module: str, node: Function | ast.ClassDef) -> Iterator[Entry]:
+def _node_entries(module: str, node: Function | ast.ClassDef, lines: list[str]) -> Iterator[Entry]:
     name = f"{module}.{node.name}"
     paragraphs = paragraphs_of(ast.get_docstring(node, clean=False))
     if isinstance(node, ast.ClassDef):
@@ -130,18 +137,29 @@ def _node_entries(module: str, node: Function | ast.ClassDef) -> Iterator[Entry]
         if paragraphs:
             yield Entry(name, module, "class", *_signature(name, constructor, bound=True), paragraphs)
         for item in _methods(node):
-            yield from _method_entries(module, name, item)
+            yield from _method_entries(module, name, item, lines)
     elif paragraphs and not _is_overload(node):
-        yield Entry(name, module, "function", *_signature(name, node, bound=False), paragraphs)
+        code = _written(node, lines)
+        yield Entry(name, module, "function", *_signature(name, node, bound=False), paragraphs, code)
 
 
-def _method_entries(module: str, owner: str, node: Function) -> Iterator[Entry]:
+def _method_entries(module: str, owner: str, node: Function, lines: list[str]) -> Iterator[Entry]:
     paragraphs = paragraphs_of(ast.get_docstring(node, clean=False))
     if node.name.startswith("_") or not paragraphs or _is_property(node) or _is_overload(node):
         return
     name = f"{owner}.{node.name}"
     bound = "staticmethod" not in {_decorator(item) for item in node.decorator_list}
-    yield Entry(name, module, "method", *_signature(name, node, bound=bound), paragraphs)
+    code = _written(node, lines)
+    yield Entry(name, module, "method", *_signature(name, node, bound=bound), paragraphs, code)
+
+
+def _written(node: Function, lines: list[str]) -> str:
+    """The function as its authors wrote it, without its documentation; "" where it is trivial or long."""
+    documentation = node.body[0]
+    first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+    kept = [*lines[first - 1 : documentation.lineno - 1], *lines[documentation.end_lineno : node.end_lineno]]
+    code = textwrap.dedent("\n".join(line.rstrip() for line in kept)).strip("\n")
+    return code if len(node.body) > 1 and LEAST_LINES <= len(kept) <= MOST_LINES and "```" not in code else ""
 
 
 def _methods(node: ast.ClassDef) -> list[Function]:

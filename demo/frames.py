@@ -26,6 +26,7 @@ class Frames:
     then_defaults: tuple[str, ...]
     then_more: tuple[str, ...]
     then_neighbours: tuple[str, ...]
+    then_code: tuple[str, ...]
     lead: tuple[str, ...]  # before documentation in another language than the question's
     parameter: dict[str, str]  # required | default | star | stars, over {name} and {default}
     neighbours: str  # opens a list of names
@@ -123,6 +124,14 @@ ENGLISH = Frames(
         "Name a few others from `{owner}`.",
         "What would I look at next in `{owner}`?",
     ),
+    then_code=(
+        "How is it written?",
+        "Show me its source.",
+        "I learn best from code: what does the body look like?",
+        "And how does the library implement that?",
+        "Let me read the implementation.",
+        "What happens inside?",
+    ),
     lead=("",),
     parameter={
         "required": "- `{name}`: required",
@@ -172,6 +181,12 @@ CHINESE = Frames(
     then_defaults=("哪些参数有默认值？", "把参数逐个说一下。"),
     then_more=("还有什么要注意的吗？", "文档后面还写了什么？"),
     then_neighbours=("`{owner}` 里还有什么？", "再举几个 `{owner}` 里的例子。"),
+    then_code=(
+        "它是怎么写的？",
+        "给我看看源码。",
+        "标准库里是怎样实现的？",
+        "里面做了些什么？直接看代码吧。",
+    ),
     lead=("文档里的说明是：", "官方文档字符串这样写：", "按照它的文档：", "`{name}` 的说明如下："),
     parameter={
         "required": "- `{name}`：必填",

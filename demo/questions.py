@@ -1,7 +1,7 @@
 """Questions about the standard library and their answers, made from its own signatures and docstrings.
 
 `sessions` reads the sources, picks the names worth asking about and gives each one a chat session of two to
-seven messages; the answers are the library's own words. Guarantees: the same sources give the same sessions
+nine messages; the answers are the library's own words. Guarantees: the same sources give the same sessions
 in the same order; no two sessions begin with the same question or rest on the same answer; no package
 takes more than `MOST_A_PACKAGE` of them. Price: about 4 s for the whole library, nearly all of it parsing.
 """

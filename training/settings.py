@@ -36,7 +36,7 @@ class Settings:
     device: str = "auto"  # auto | cpu | cuda
     threads: int | None = None  # CPU threads; None: the cores this process may use
     evaluate_every: int = 25  # steps between held-out losses
-    held_out_windows: int = 8  # validation rows in a held-out loss, at most
+    held_out_windows: int = 16  # validation rows in a held-out loss, at most
     checkpoint_every: int = 100  # steps between checkpoints; the last step always has one
     keep_checkpoints: int = 2
     until_below_unigram_entropy: bool = False  # end as soon as the held-out loss is below it

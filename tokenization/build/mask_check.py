@@ -2,7 +2,8 @@
 
 Sessions: every one of items.parquet stands once in its split, and its ids, mask and spans are what `proof` derives
 from its messages, the served template and the recipe. Texts: every token is a target but the first of each segment;
-padding is none. The manifest's number of targets is the dataset's.
+padding is none. Every segment weighs what it must (see weight_check). The manifest's number of targets is the
+dataset's.
 
 Price: one pass over the dataset; about 30 µs a session, about 2 ns a token of text.
 """
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from tokenization.build.proof import Prover
 from tokenization.build.proving import demands_of, prove_table, served_template
 from tokenization.build.verify import SPLITS, Build, Rows
+from tokenization.build.weight_check import Weights, weight_problems
 from tokenization.chat.templates import NAMED_TOKENS, builtin_names
 from tokenization.recipe.model import ChatSpec
 from tokenization.sequences import TokenSequences, offsets_of
@@ -55,15 +57,18 @@ def mask_problems(build: Build) -> tuple[str, list[str]]:
     problems: list[str] = []
     sessions = windows = 0
     prover = prover_of(build) if (build.path / "items.parquet").is_file() else None
+    weights = Weights(build)
     for split in SPLITS:
         wanted = Sessions(build, split)
         if wanted.repeated:
             problems.append(f"{split}: items.parquet names a session twice")
+        session = wanted.session if weights.are_per_message(wanted.table) else None
         targets = 0
         for rows in build.batches(split):
             targets += int(rows.loss_mask.sum())
             windows += int(rows.pretrain.sum())
             problems += text_problems(rows, split)
+            problems += weight_problems(rows, weights, session, split)
             if prover is not None:
                 found, looked = session_problems(rows, wanted, prover, split)
                 problems += found
@@ -142,6 +147,11 @@ class Sessions:
             return "stands twice in the dataset"
         self._taken[row] = True
         return row
+
+    def session(self, name: tuple[str, str]) -> dict[str, Any] | None:
+        """The row of this session, where it has one."""
+        row = self._row.get(name)
+        return None if row is None else self.rows([row])[0]
 
     def rows(self, numbers: list[int]) -> list[dict[str, Any]]:
         return list(self.table.take(pa.array(numbers, pa.int64())).to_pylist())

@@ -72,7 +72,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch of rows as flat arrays: row r holds tokens `offsets[r]:[r + 1]`, segments `segment_offsets[r]:[r + 1]`."""
+    """A batch of rows, flat: row r holds tokens `offsets[r]:[r + 1]`, segments `segment_offsets[r]:[r + 1]`."""
 
     input_ids: np.ndarray[Any, np.dtype[np.int32]]
     loss_mask: np.ndarray[Any, np.dtype[np.bool_]]
@@ -84,6 +84,7 @@ class Rows:
     sources: pa.Array
     items: pa.Array
     pretrain: np.ndarray[Any, np.dtype[np.bool_]]  # [num_rows]
+    loss_weights: np.ndarray[Any, np.dtype[np.float32]] | None = None  # where there are weights
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> Rows:
@@ -107,6 +108,9 @@ class Rows:
             sources=struct.field("source"),
             items=struct.field("item"),
             pretrain=np.asarray(batch.column("kind").to_pylist(), dtype=object) == "pretrain",
+            loss_weights=batch.column("loss_weights").flatten().to_numpy()
+            if "loss_weights" in batch.schema.names
+            else None,
         )
 
     @property
@@ -294,7 +298,8 @@ def row_amounts(rows: Rows, unit: str) -> Iterator[tuple[bool, int]]:
 
 
 def check_masks(build: Build) -> Finding:
-    """Every session proved again from items.parquet and the dataset; texts are targets but for first tokens."""
+    """Every session proved again from items.parquet and the dataset; texts are targets but for first tokens; each
+    segment weighs what it must."""
     from tokenization.build.mask_check import mask_problems
 
     looked_at, problems = mask_problems(build)

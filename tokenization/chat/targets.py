@@ -442,7 +442,11 @@ class TargetFinder:
             end = closing + len(THINK_CLOSE)
         else:
             end = next((stop for _, stop in self.control.find(text) if stop > end), end)
-        return end + len(text[end:]) - len(text[end:].lstrip())
+        behind = len(text) - len(text[end:].lstrip())
+        for start, _ in view.contents(text, place, place + 1) or ():
+            if start >= end:
+                return min(start, behind)  # white space of the answer's own is the answer's
+        return behind
 
     def _marked(
         self, place: int, marks: Sequence[tuple[int, int]], start: int, stop: int, text: str
@@ -476,8 +480,22 @@ class TargetFinder:
         if not rule.stop or not text.endswith(rule.tail):
             raise Refusal("no_stop", f"message {place} ends in {_end_of(text)}: no one token stops it")
         if rule.appended:
-            return text + rule.appended, len(text) + len(rule.appended), rule
+            marker = self._next_marker(view, place, text) or rule.appended
+            return (
+                text + marker,
+                len(text) + len(marker),
+                replace(rule, stop=marker.lstrip(), appended=marker),
+            )
         return text, len(text) - len(rule.tail) + len(rule.stop), rule
+
+    def _next_marker(self, view: View, place: int, text: str) -> str:
+        """The control token that opens the turn which follows in this session, and the white space before it."""
+        if place + 1 == len(view.messages):
+            return ""
+        longer = view.render(place + 2).text
+        rest = longer[len(text) :] if longer.startswith(text) else ""
+        start, stop = next(iter(self.control.find(rest)), (0, 0))
+        return "" if rest[:start].strip() else rest[:stop]
 
     def stop_rule(self, message: Message) -> StopRule:
         """What ends answers like this one, probed behind a user's turn."""

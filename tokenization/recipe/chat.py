@@ -50,7 +50,9 @@ class ChatSpec(Section):
         "trained", description="is the reasoning of a trained answer a target?"
     )
     train_on_prompt: Literal[False, True, "auto"] = Field(
-        False, description="are prompts targets too? auto decides by the measured repetition of prompts"
+        False,
+        description="are prompts targets too (but for tool results and inserted system prompts)? auto: those of "
+        "sessions less than half of whose prompt text is repeated in the recipe",
     )
     history: Literal["cut", "last", "error"] = Field(
         "cut",
@@ -79,18 +81,17 @@ class ChatSpec(Section):
 
     @model_validator(mode="after")
     def _weights_have_targets(self) -> Self:
-        if self.train_on_prompt is False:
-            refuse(
-                [
-                    Problem(
-                        ("roles", name, "weight"),
-                        f"is {role.weight:g}, but the role is not trained; set trained: true beside it, "
-                        "or leave weight out",
-                    )
-                    for name, role in self.roles.items()
-                    if role.weight != 1 and not role.trained
-                ]
-            )
+        refuse(
+            [
+                Problem(
+                    ("roles", name, "weight"),
+                    f"is {role.weight:g}, but the role is not trained; set trained: true beside it, "
+                    "or leave weight out (prompts that train_on_prompt trains weigh 1)",
+                )
+                for name, role in self.roles.items()
+                if role.weight != 1 and not role.trained
+            ]
+        )
         return self
 
     @property
