@@ -37,6 +37,7 @@ ROWS: list[dict[str, Any]] = [
 
 def batch(rows: list[dict[str, Any]], window: int | None) -> pa.RecordBatch:
     """The rows through the same flat arrays that the stages use."""
+    weights = [weight for row in rows for weight in row.get("loss_weights", [])]
     segments = [segment for row in rows for segment in row["segments"]]
     return shards.batch_of(
         input_ids=np.array([token for row in rows for token in row["input_ids"]], np.int32),
@@ -51,18 +52,21 @@ def batch(rows: list[dict[str, Any]], window: int | None) -> pa.RecordBatch:
         },
         kinds=pa.array([row["kind"] for row in rows], pa.string()),
         window=window,
+        loss_weights=np.array(weights, np.float32) if weights else None,
     )
 
 
-def write(folder: Path, batches: list[list[dict[str, Any]]], window: int | None) -> Path:
+def write(
+    folder: Path, batches: list[list[dict[str, Any]]], window: int | None, weights: bool = False
+) -> Path:
     """A dataset of two splits: `train` in one shard a list of rows, an empty `validation`."""
     for split, parts in (("train", batches), ("validation", [[]])):
         (folder / split).mkdir(parents=True)
         names = [shards.shard_name(number, len(parts)) for number in range(len(parts))]
         for name, rows in zip(names, parts, strict=True):
             made = iter([batch(rows, window)] if rows else [])
-            assert shards.write_shard(folder / split / name, made, window) == len(rows)
-        shards.write_split_metadata(folder / split, names, "0123456789abcdef0123", split, window)
+            assert shards.write_shard(folder / split / name, made, window, weights) == len(rows)
+        shards.write_split_metadata(folder / split, names, "0123456789abcdef0123", split, window, weights)
     shards.write_dataset_metadata(folder, ["train", "validation"])
     return folder
 
@@ -78,6 +82,21 @@ def test_datasets_opens_what_was_written_and_guesses_nothing(tmp_path: Path, win
     assert loaded["train"].features == Features.from_dict(shards.features_of(window))
     assert loaded["validation"].features == loaded["train"].features
     assert loaded["train"].features["input_ids"].length == (-1 if window is None else window)
+
+
+@pytest.mark.parametrize("window", [WINDOW, None])
+def test_loss_weights_are_a_column_of_their_own_where_they_are_used(
+    tmp_path: Path, window: int | None
+) -> None:
+    from datasets import Features, load_from_disk
+
+    weights = iter([0.5, 0.0, 2.0, 3.0])
+    rows = [{**row, "loss_weights": [next(weights) for _ in row["seq_lens"]]} for row in ROWS]
+    loaded = load_from_disk(str(write(tmp_path / "d", [rows], window, weights=True)))
+    assert loaded["train"].to_list() == rows
+    assert loaded["train"].features == Features.from_dict(shards.features_of(window, weights=True))
+    assert loaded["validation"].features == loaded["train"].features
+    assert "loss_weights" not in shards.schema_of(window).names
 
 
 def test_rows_come_back_by_split_by_stream_and_one_by_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from typing import Any
 
@@ -30,7 +31,7 @@ ROWS = [
 def gradients(model: Any, batches: list[Batch]) -> tuple[float, list[torch.Tensor]]:
     """Loss and gradients of one step over these micro-batches."""
     model = copy.deepcopy(model)
-    count = sum(batch.num_target_tokens for batch in batches)
+    count = sum(batch.target_weight for batch in batches)
     loss = sum(backward(model.get_output_embeddings(), hidden_states(model, b), b, count) for b in batches)
     return loss, [p.grad for p in model.parameters()]
 
@@ -98,13 +99,47 @@ def test_slices_only_bound_memory(model: Any, monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
-def test_a_weight_scales_what_its_segment_pulls(model: Any) -> None:
-    segments = ROWS[0]
-    plain, _ = gradients(model, [collate([row_of(segments)])])
-    ones, _ = gradients(model, [collate([row_of(segments, weights=True)])])
-    half = [Segment(s.input_ids, s.loss_mask, weight=0.5) for s in segments]
-    halves, _ = gradients(model, [collate([row_of(half, weights=True)])])
-    assert ones == pytest.approx(plain) and halves == pytest.approx(plain / 2)
+def weighed(rows: list[list[Segment]], *weights: float) -> list[list[Segment]]:
+    """The same rows, their segments with these weights in turn."""
+    chosen = itertools.cycle(weights)
+    return [[Segment(s.input_ids, s.loss_mask, weight=next(chosen)) for s in row] for row in rows]
+
+
+def test_weights_multiply_each_targets_loss_and_the_divisor_is_their_sum(model: Any) -> None:
+    rows = weighed(ROWS, 0.25, 3.0)
+    batch = collate([row_of(row, weights=True) for row in rows])
+    loss, found = gradients(model, [batch])
+    logits = model.get_output_embeddings()(hidden_states(model, batch))
+    each = cross_entropy(logits, batch.labels, ignore_index=IGNORED, reduction="none")
+    of_target = batch.weights[batch.labels != IGNORED]
+    assert (
+        batch.target_weight
+        == pytest.approx(float(of_target.sum()))
+        == 0.25 * 8 + 3 * 2 + 0.25 * 1 + 0.25 * 13
+    )
+    known = (each * batch.weights).sum() / of_target.sum()
+    known.backward()
+    assert loss == pytest.approx(known.item(), rel=1e-6)
+    for one, other in zip(found, [p.grad for p in model.parameters()], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_accumulating_weighed_micro_batches_equals_one_big_batch(model: Any) -> None:
+    rows = weighed(ROWS, 0.25, 3.0)
+    whole, known = gradients(model, [collate([row_of(row, weights=True) for row in rows])])
+    parts, found = gradients(model, [collate([row_of(row, weights=True)]) for row in rows])
+    assert parts == pytest.approx(whole, rel=1e-6)
+    for one, other in zip(found, known, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("weight", [0.001, 0.5, 1.0, 2.0])
+def test_one_weight_for_all_changes_nothing_and_different_ones_do(model: Any, weight: float) -> None:
+    plain, _ = gradients(model, [collate([row_of(row) for row in ROWS])])
+    same, _ = gradients(model, [collate([row_of(row, weights=True) for row in weighed(ROWS, weight)])])
+    assert same == pytest.approx(plain, rel=1e-5)
+    other, _ = gradients(model, [collate([row_of(row, weights=True) for row in weighed(ROWS, weight, 9.0)])])
+    assert abs(other - plain) > 1e-4
 
 
 def test_autocast_slices_agree_with_float32(model: Any) -> None:

@@ -132,8 +132,6 @@ def align(
     prover: Prover, filled: Filled, ids: NDArray[np.integer], spelled: bytes, places: IntArray
 ) -> Filled | str:
     """The same demands on what the tokens spell, where the tokenizer normalised text; else the difference."""
-    if filled.hidden:
-        return "the tokenizer changes the text, so that hidden characters cannot be told in tokens"
     edges = {
         0,
         len(filled.blob),
@@ -158,7 +156,11 @@ def align(
             if taken is None:
                 return _difference(filled, ids, spelled, places)
             index = taken
-        read = int(places[index])
+        begin, read = moved[start], int(places[index])
+        for edge in {edge for pair in filled.hidden for edge in pair if start < edge < stop}:
+            if spelled[begin:read] != filled.blob[start:stop]:
+                return "the tokenizer changes the text, so that hidden characters cannot be told in tokens"
+            moved[edge] = begin + edge - start
         moved[stop] = read
     if index != len(ids):
         return _difference(filled, ids, spelled, places)
@@ -169,6 +171,7 @@ def align(
         filled.messages,
         [(moved[a], moved[b]) for a, b in filled.trained],
         [(moved[place], token) for place, token in filled.controls],
+        [(moved[a], moved[b]) for a, b in filled.hidden],
     )
 
 

@@ -349,12 +349,14 @@ class Renderer:
 def _hopeless(
     pieces: Sequence[Piece], cases: Sequence[Case], sequences: TokenSequences, unplaced: Sequence[int]
 ) -> dict[int, SetAside]:
-    """The rows of sequences in which ranges cannot be told in tokens, or leave no whole token."""
+    """The rows of sequences in which hidden characters cannot be told in tokens, or ranges leave no whole token."""
     found: dict[int, SetAside] = {}
     for number in unplaced:
-        row = cases[pieces[number].case].row
-        detail = "the tokenizer changes the text, so that the characters of its train_ranges cannot be told in tokens"
-        found[row] = SetAside(row, "ranges_not_placed", detail)
+        case = cases[pieces[number].case]
+        detail = "the tokenizer changes a text of which only some characters are trained"
+        found[case.row] = SetAside(
+            case.row, "ranges_not_placed" if case.by_itself else "prompt_not_placed", detail
+        )
     for number, piece in enumerate(pieces):
         if not cases[piece.case].by_itself:
             continue

@@ -140,6 +140,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen3 silent": ("qwen3", "tokenizer", {"template_kwargs": {"enable_thinking": False}}),
     "chatml": ("qwen3", "chatml", {"default_system": "Be brief."}),
     "chatml prompts": ("qwen3", "chatml", {"train_on_prompt": True}),
+    "qwen3 prompts": ("qwen3", "tokenizer", {"train_on_prompt": True}),
+    "qwen2.5 prompts": ("qwen3", "trl-qwen2_5_training.jinja", {"train_on_prompt": True}),
     "minimind": ("minimind", "tokenizer", {"loss_on": "last_answer"}),
     "qwen3 marked": ("qwen3", "trl-qwen3_training.jinja", {}),
     "qwen2.5 marked": ("qwen3", "trl-qwen2_5_training.jinja", {"default_system": "none"}),
