@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tokenization.errors import RecipeError
+from tokenization.recipe.schema import SCHEMA_FILE, schema_text
 from tokenization.recipe.starter import starter_recipe
 
 
@@ -21,4 +22,9 @@ def write_recipe(name: str) -> None:
         raise RecipeError(f"{path} is there already; give another name, or edit it") from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from None
-    click.echo(f"Wrote {path}. Point its sources at your data, then: tokenmill build {path}")
+    schema = path.with_name(SCHEMA_FILE.name)  # the recipe's first line points editors here
+    schema.write_text(schema_text(), encoding="utf-8")
+    click.echo(
+        f"Wrote {path} and, for your editor, {schema.name}. "
+        f"Point its sources at your data, then: tokenmill build {path}"
+    )

@@ -350,10 +350,20 @@ def split_by_mask(begin: int, end: int, message: dict[str, Any], mask: Any) -> l
 
 
 def reason(message: dict[str, Any], trained: bool) -> str:
+    """Why a stretch of this message's turn is trained or masked, in a sentence."""
+    says = message.get("train")
     if trained:
+        if message["role"] != "assistant":
+            return (
+                "this row says that the message is trained"
+                if says
+                else "a role or prompts that the recipe trains"
+            )
         return "the model writes this: an answer and the token that stops it"
+    if "train_ranges" in message:
+        return "outside the character ranges that this row trains, or the header"
     if message["role"] == "assistant":
-        if message.get("train") is False:
+        if says is False:
             return "this answer's row says that it is not to be trained"
         return "the header that serving supplies, or what follows the stop"
     return f"{message['role']}: the model reads this and does not write it"

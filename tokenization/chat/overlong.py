@@ -57,7 +57,8 @@ def _too_long(row: int, length: int, window: int) -> SetAside:
     return SetAside(
         row,
         "overlong",
-        f"renders to {length:,} tokens, above window={window}; use a longer window, or overlong: drop_turns",
+        f"renders to {length:,} tokens, above window={window}, and the overlong policy leaves nothing of it that "
+        "fits with an answer; use a longer window",
     )
 
 

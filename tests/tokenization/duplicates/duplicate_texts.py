@@ -7,7 +7,7 @@ import unicodedata
 
 import pyarrow as pa
 
-from tokenization.duplicates.characters import UNSPACED_BLOCKS
+from tokenization.duplicates.characters import LAST, UNSPACED_BLOCKS
 
 
 def column(texts: list[str] | list[str | None]) -> pa.Array:
@@ -19,7 +19,7 @@ def plain_words(text: str) -> list[str]:
     found: list[str] = []
     joined = False  # the last character belongs to a spaced word
     for character in text:
-        if unicodedata.category(character)[0] not in "LMN":
+        if unicodedata.category(character)[0] not in "LMN" or ord(character) >= LAST:
             joined = False
             continue
         lower = character.lower() if len(character.lower()) == 1 else character

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from duplicate_texts import column, plain_ngrams, plain_words
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tokenization.duplicates import words as words_module
@@ -40,6 +40,7 @@ def lowered(word: str) -> str:
 
 
 @given(columns)
+@example(["\U000e0100", "葛\U000e0100"])  # a variation selector is a mark, and separates all the same
 @settings(max_examples=200, deadline=None)
 def test_words_stand_where_a_plain_reader_finds_them(texts: list[str]) -> None:
     found = written(texts, words_of(column(texts)))
