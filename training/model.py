@@ -34,8 +34,8 @@ class Shape:
 
 
 SHAPES = {
-    # Two layers: the vocabulary is most of a step's work on a CPU. Wider first embeddings leave the plateau of
-    # unigram frequencies about a fifth sooner (held-out loss after 70 steps 6.83 against 6.98 nats at 0.02).
+    # Two layers: the output projection is most of a step's work on a CPU, and narrower beat wider and deeper
+    # at equal time. Held-out loss after 70 steps varies by about 0.1 nats between neighbouring settings.
     "demo": Shape(
         "qwen3",
         128,

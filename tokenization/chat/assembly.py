@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenization.chat.control import ControlTokens
-from tokenization.chat.targets import RenderedText, Span
+from tokenization.chat.rendered import RenderedText, Span
 from tokenization.chat.templates import ChatTokenizer
 from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_of, storage_dtype
 

@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from tokenization.chat.assembly import ConstantPool, Draft, TargetSpans, assemble, cut_into_parts
 from tokenization.chat.control import ControlTokens
-from tokenization.chat.roles import ASSISTANT, TOOL, Role, role_fault, role_policy
+from tokenization.chat.rendered import Refusal, RenderedText
+from tokenization.chat.roles import TOOL, Role, role_fault, role_policy
 from tokenization.chat.skeleton import MAX_PLANS, Plan, Planner, find_for
-from tokenization.chat.targets import History, Refusal, RenderedText, TargetFinder
+from tokenization.chat.targets import History, TargetFinder
 from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
 from tokenization.chat.views import DirectView, message_key, tools_key
 from tokenization.sequences import IntArray, TokenSequences
@@ -403,8 +404,3 @@ def _in_session(
             own = slice(offsets[place], offsets[place + 1])
             message[own] = np.array(origin, np.int32)[message[own]]
     return message
-
-
-def is_answer(role: str, policy: Mapping[str, Role]) -> bool:
-    """Whether this role's messages are answers: the assistant's and those of trained roles."""
-    return role == ASSISTANT or policy[role].trained

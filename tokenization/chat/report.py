@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tokenization.chat.rendered import STUB, Refusal
 from tokenization.chat.rendering import Renderer
 from tokenization.chat.roles import ASSISTANT, SYSTEM, TOOL, USER
 from tokenization.chat.sandbox import TemplateFailure
-from tokenization.chat.targets import STUB, Refusal, StopRule
+from tokenization.chat.targets import StopRule
 from tokenization.chat.templates import BoundTemplate, Message
 from tokenization.chat.views import DirectView
 from tokenization.errors import RecipeError

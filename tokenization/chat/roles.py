@@ -43,6 +43,11 @@ def role_policy(declared: Mapping[str, Role]) -> dict[str, Role]:
     return {**USUAL_ROLES, **declared}
 
 
+def is_answer(role: str, policy: Mapping[str, Role]) -> bool:
+    """Whether this role's messages are answers: the assistant's and those of trained roles."""
+    return role == ASSISTANT or policy[role].trained
+
+
 def role_fault(roles: Sequence[str], policy: Mapping[str, Role]) -> tuple[str, str] | None:
     """Why this order of roles breaks the policy, as (reason, detail), or None."""
     for place, role in enumerate(roles):

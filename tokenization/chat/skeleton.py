@@ -19,6 +19,7 @@ from typing import Any
 
 from tokenization.chat.assembly import ConstantPool, Layout, cut_into_parts
 from tokenization.chat.control import SLOT_PATTERN, ControlTokens
+from tokenization.chat.rendered import Refusal, RenderedText, Span
 from tokenization.chat.symbols import (
     Condition,
     Ledger,
@@ -27,7 +28,7 @@ from tokenization.chat.symbols import (
     SymbolicEnvironment,
     constant_parts,
 )
-from tokenization.chat.targets import Refusal, RenderedText, Span, TargetFinder
+from tokenization.chat.targets import TargetFinder
 from tokenization.chat.templates import BoundTemplate, Message
 from tokenization.chat.views import (
     PrefixCache,

@@ -13,9 +13,7 @@ P must be a prefix of F, and F up to the stop a prefix of full; where full says 
 rewrites earlier turns, and the history policy decides. Where the template marks what is generated
 (`{% generation %}`), the target is what is marked of that stretch, the stop always included.
 
-Beside spans there are *hidden* characters, which no trained token may touch: what a message's `train_ranges` leave out;
-and where prompts are trained too, what tools returned, prompts that are flagged off, what stands before the first
-message where a system prompt was inserted, and everything through the last answer that is no target here.
+What of a target, or of trained prompts, is nevertheless not trained is marked as hidden (see hidden).
 
 Guarantees: a target is never found by searching for an answer's text; a session whose targets cannot be
 found exactly is refused with a reason.
@@ -27,49 +25,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from tokenization.chat.control import RESERVED, THINK_CLOSE, ControlTokens
-from tokenization.chat.roles import ASSISTANT, TOOL, USER
+from tokenization.chat.hidden import beside_ranges, with_hidden_prompts
+from tokenization.chat.rendered import STUB, Extent, Refusal, RenderedText, Span, View
+from tokenization.chat.roles import ASSISTANT, TOOL, USER, is_answer
 from tokenization.chat.sandbox import TemplateFailure, Text
 from tokenization.chat.templates import BoundTemplate, Message, Prompt
 
 History = Literal["cut", "last", "error"]
-STUB = "\U0010fff2"  # stands for an answer's text in probes; escaped content never holds it
 FOLLOWING_STUB = "\U0010fff3"
 _PRIVATE = re.compile(f"[{RESERVED}]")
-
-
-class Refusal(Exception):
-    """A session that cannot be rendered with exact targets: `reason` is counted, `detail` explains."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-
-@dataclass(frozen=True)
-class Span:
-    """One target in a rendered text: half-open characters, and the message it belongs to."""
-
-    start: int
-    stop: int
-    message: int
-
-
-Extent = tuple[int, int]  # half-open characters of a text
-
-
-@dataclass(frozen=True)
-class RenderedText:
-    """One sequence as text, with its targets."""
-
-    text: str
-    spans: tuple[Span, ...]
-    untrained: tuple[Span, ...] = ()  # messages that stay masked where prompts are trained too
-    messages: int = 0  # how many messages of the view it holds
-    hidden: tuple[Extent, ...] = ()  # characters that no trained token may touch
-    is_spliced: bool = False  # what serving supplies, then the answer: no one rendering of the template
 
 
 @dataclass(frozen=True)
@@ -80,60 +47,6 @@ class StopRule:
     tail: str = ""  # from the stop to the end of the rendering
     appended: str = ""  # where the stop is the next turn's marker, what lies between included
     behind: str = ""  # the text behind an answer, for messages to people
-
-
-class View(Protocol):
-    """The renderings of one session (or of one shape of sessions) that target finding asks for."""
-
-    @property
-    def messages(self) -> Sequence[Message]:
-        """The messages as the template takes them, strings escaped or symbolic."""
-        ...
-
-    @property
-    def roles(self) -> Sequence[str]:
-        """Their roles in the recipe's words."""
-        ...
-
-    @property
-    def tools(self) -> Sequence[Any] | None: ...
-
-    def render(self, count: int, prompt: Prompt | None = None) -> Text:
-        """The first `count` messages, with a generation prompt where one is asked for."""
-        ...
-
-    def render_with(self, count: int, *others: Message) -> Text:
-        """The first `count` messages, then others."""
-        ...
-
-    def reasoning_stub(self, place: int) -> Message | None:
-        """This message with STUB as its reasoning, or None where it has none."""
-        ...
-
-    def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
-        """Which part of this message (its content, or everything it says) is not in this text, a part of
-        the rendering of the first `count` messages."""
-        ...
-
-    @property
-    def has_inserted_system(self) -> bool:
-        """Whether a system prompt that is not the session's own stands before its first message."""
-        ...
-
-    def content(self, place: int) -> str:
-        """This message's content, in the view's characters."""
-        ...
-
-    def contents(
-        self, text: str, place: int, count: int, prompt: Prompt | None = None
-    ) -> list[Extent] | None:
-        """Where this message's content stands in the rendering of the first `count` messages, with which `text`
-        begins: as often as it does; None where that cannot be told."""
-        ...
-
-    def train_ranges(self, place: int) -> list[Extent] | None:
-        """The trained ranges of this message's content, in the view's characters; None: all of it is trained."""
-        ...
 
 
 @dataclass
@@ -168,7 +81,7 @@ class TargetFinder:
 
         `untrained` are the messages flagged off, `everything` is whether prompts are trained too.
         """
-        off = [place for place in untrained if self._is_answer(view, place)]
+        off = [place for place in untrained if is_answer(view.roles[place], self.bound.policy)]
         try:
             answers = {place: self._answer(view, place) for place in sorted({*targets, *off})}
             full = view.render(len(view.messages)).text
@@ -191,11 +104,10 @@ class TargetFinder:
         if sequences[0].messages < len(view.messages) or len(sequences) > 1:
             self.notes.add("rewrites earlier turns")
         if everything:
-            sequences = [self._with_hidden_prompts(view, text, off, untrained) for text in sequences]
+            sequences = [
+                with_hidden_prompts(view, text, off, untrained, self.bound.policy) for text in sequences
+            ]
         return sequences, len(sequences) > 1
-
-    def _is_answer(self, view: View, place: int) -> bool:
-        return view.roles[place] == ASSISTANT or self.bound.policy[view.roles[place]].trained
 
     def _kept(self, targets: Sequence[int]) -> Sequence[int]:
         if self.history == "error" and len(targets) > 1:
@@ -211,59 +123,6 @@ class TargetFinder:
         """The answer with everything before it, as serving renders it; only this answer is a target."""
         answer = answers[place]
         return RenderedText(answer.text, answer.spans, (), place + 1, answer.hidden, answer.is_spliced)
-
-    # -- what is hidden where prompts are trained too -----------------------------------------------------
-
-    def _with_hidden_prompts(
-        self, view: View, text: RenderedText, off: Sequence[int], untrained: Sequence[int]
-    ) -> RenderedText:
-        """The same, with what of its prompts is not trained; answers in `off` are masked whole already."""
-        targets = {span.message for span in text.spans}
-        context = [
-            place
-            for place in range(min(targets))
-            if self._is_answer(view, place) and place not in targets and place not in off
-        ]
-        first = context[-1] + 1 if context else 0
-        hidden = [*text.hidden]
-        if first or view.has_inserted_system:
-            hidden.append((0, self._first_content(view, text, first, min(targets))))
-        for place in range(first, text.messages):
-            is_result = view.roles[place] == TOOL
-            if is_result or (place in untrained and not self._is_answer(view, place)):
-                hidden += self._contents(view, text, place)
-        return replace(text, hidden=tuple(hidden))
-
-    def _first_content(self, view: View, text: RenderedText, first: int, target: int) -> int:
-        """Where the content of the first message from `first` on begins, or the target, if that comes first."""
-        limit = min(span.start for span in text.spans)
-        for place in range(first, target):
-            found = self._contents(view, text, place)
-            if found and found[0][0] < found[0][1]:
-                return min(limit, found[0][0])
-        return limit
-
-    @staticmethod
-    def _contents(view: View, text: RenderedText, place: int) -> list[Extent]:
-        target = text.messages - 1
-        role = view.roles[target]
-        found = (
-            view.contents(
-                text.text,
-                place,
-                target,
-                Prompt(role, view.messages[target].get("name") if role != ASSISTANT else None),
-            )
-            if text.is_spliced
-            else view.contents(text.text, place, text.messages)
-        )
-        if found is None:
-            raise Refusal(
-                "prompt_not_placed",
-                f"message {place}: prompts are trained, and where the template writes this one cannot be told; "
-                "set chat.train_on_prompt: false",
-            )
-        return found
 
     # -- one answer -------------------------------------------------------------------------------------
 
@@ -283,33 +142,9 @@ class TargetFinder:
             text = supplied + text[start:]
         moved = tuple(Span(a + shift, b + shift, place) for a, b in spans)
         hidden = tuple(
-            (a + shift, b + shift) for a, b in self._beside_ranges(view, place, rendered.text, start, stop)
+            (a + shift, b + shift) for a, b in beside_ranges(view, place, rendered.text, start, stop)
         )
         return Answer(place, text, stop + shift, moved, supplied is not None, hidden)
-
-    @staticmethod
-    def _beside_ranges(view: View, place: int, text: str, start: int, stop: int) -> list[Extent]:
-        """What of the target the message's ranges leave out; behind the content nothing, if one reaches its end."""
-        ranges = view.train_ranges(place)
-        if ranges is None:
-            return []
-        found = view.contents(text, place, place + 1) or []
-        written = [text[a:b] for a, b in found]
-        if written != [view.content(place)] or not start <= found[0][0] <= found[0][1] <= stop:
-            raise Refusal(
-                "ranges_not_placed",
-                f"message {place}: the template does not write the content as it is, so its train_ranges cannot be "
-                "placed; take white space off its ends, or leave the ranges out",
-            )
-        first, last = found[0]
-        left_out: list[Extent] = []
-        read = start
-        for begin, end in ranges:
-            left_out.append((read, first + begin))
-            read = first + end
-        if read < last:
-            left_out.append((read, stop))
-        return [(a, b) for a, b in left_out if a < b]
 
     def _start(self, view: View, place: int, rendered: Text) -> tuple[int, str | None]:
         """Where what serving supplies ends, and that supplied text where it is not what stands before."""

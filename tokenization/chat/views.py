@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tokenization.chat.control import FIRST_SLOT, SLOT_PATTERN, ControlTokens
+from tokenization.chat.rendered import STUB, Refusal
 from tokenization.chat.roles import ASSISTANT, SYSTEM
 from tokenization.chat.sandbox import CompiledTemplate, TemplateFailure, Text, to_json
 from tokenization.chat.symbols import Condition, Ledger, NotSymbolic, OpaqueJson, Slot, SymbolicText
-from tokenization.chat.targets import STUB, Refusal
 from tokenization.chat.templates import BoundTemplate, Message, Prompt
 
 MAX_CACHED_CHARACTERS = 8 << 20
