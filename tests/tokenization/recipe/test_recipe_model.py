@@ -175,7 +175,7 @@ def test_a_recipe_travels_to_a_worker_with_its_directory(whole: Recipe) -> None:
 
 def test_relative_paths_are_relative_to_the_recipe_and_urls_stay(whole: Recipe) -> None:
     assert whole.locate("data/a.md") == str(whole.directory / "data/a.md")
-    for path in ("s3://bucket/a", "hf://owner/name", "/root/a"):
+    for path in ("s3://bucket/a", "hf://owner/name", "/data/a"):
         assert whole.locate(path) == path
 
 
