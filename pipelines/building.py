@@ -43,6 +43,7 @@ class Built:
 def preflight(workspace: Workspace, path: Path) -> None:
     """Everything that can be known to be wrong before anything runs."""
     from tokenization.stages import chat_tokens
+    from tokenization.stages.screening import screen_of
 
     check_place(workspace.out)
     problem = collision(path)
@@ -55,6 +56,7 @@ def preflight(workspace: Workspace, path: Path) -> None:
             f"tokenizer.json, a SentencePiece model or tiktoken ranks"
         )
     chat_tokens.check_template_file(workspace)
+    screen_of(workspace)
     for source in recipe.sources:
         workspace.inputs(source.name)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     WithJsonSchema,
     field_serializer,
     field_validator,
@@ -17,7 +19,6 @@ from pydantic import (
 from tokenization.recipe.section import Problem, Section, refuse
 
 LEAST_SHARE, MOST_SHARE = 0.10, 0.20
-CLEANING_RULES: tuple[str, ...] = ()  # names that `cleaning.rules` may hold
 
 
 class TokenizerTraining(Section):
@@ -59,6 +60,11 @@ class TokenizerSpec(Section):
         return self
 
 
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]}?)" if close else f" (groups are {', '.join(known[:3])})"
+
+
 def _off_is_none(value: Any) -> Any:
     """YAML 1.1 reads `off` as false, YAML 1.2 as a string."""
     return None if value is False or value == "off" else value
@@ -77,19 +83,28 @@ class CleaningSpec(Section):
         ),
     ] = Field(None, gt=0, le=1, description="off, or how alike two documents are one, such as 0.8")
     min_characters: int = Field(1, ge=0, description="shorter documents are set aside")
-    rules: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), strict=False, description="names of further cleaning rules, applied in this order"
+    rules: tuple[str | dict[str, JsonValue], ...] = Field(
+        (),
+        strict=False,
+        description="quality rules for documents, in this order: names or groups (gopher, c4, fineweb), or a name "
+        "with its parameters, such as gopher_word_count: {min: 50}",
     )
+    dry: bool = Field(False, description="true: rules only count what they would remove")
 
     @field_validator("rules")
     @classmethod
-    def _rules_exist(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
-        known = f"it can be {', '.join(CLEANING_RULES)}" if CLEANING_RULES else "there are none yet"
+    def _rules_exist(
+        cls, rules: tuple[str | dict[str, JsonValue], ...]
+    ) -> tuple[str | dict[str, JsonValue], ...]:
+        from tokenization.quality.rules import GROUPS, RULES
+
+        names = [rule if isinstance(rule, str) else next(iter(rule), "") for rule in rules]
+        known = [*GROUPS, *RULES]
         refuse(
             [
-                Problem((), f"names {rule!r}, which is no rule ({known}); leave it out")
-                for rule in rules
-                if rule not in CLEANING_RULES
+                Problem((), f"names {name!r}, which is no rule{_nearest(name, known)}; leave it out")
+                for name in names
+                if name not in known
             ]
         )
         return rules

@@ -32,6 +32,7 @@ from tokenization.ingest.sessions import ChatOptions, SessionBatch, read_session
 from tokenization.ingest.set_aside import SET_ASIDE_SCHEMA
 from tokenization.ingest.text_fields import check_text_fields
 from tokenization.recipe.model import SourceSpec
+from tokenization.stages.screening import Screen, screen_of, screened
 from tokenization.stages.tables import TableWriter, open_table, write_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store
@@ -63,6 +64,7 @@ class ReadJob:
     text: TextOptions | None  # one of the two
     chat: ChatOptions | None
     cleaning: CleaningOptions
+    screen: Screen
 
 
 def options_of(workspace: Workspace, source: SourceSpec) -> tuple[TextOptions | None, ChatOptions | None]:
@@ -100,6 +102,7 @@ def parts(workspace: Workspace, name: str) -> list[Any]:
         ],
         [described(options) for options in options_of(workspace, source)],
         described(cleaning_of(workspace)),
+        screen_of(workspace).key() if source.kind == "text" else [],
         source.limit,
         chunk_bytes(),
     ]
@@ -122,6 +125,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     if text is not None:
         check_text_fields(files, text, source=name)
     cleaning = cleaning_of(workspace)
+    screen = screen_of(workspace) if text is not None else Screen()
     jobs = [
         ReadJob(
             workspace.store,
@@ -131,11 +135,13 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
                 [describe(p) for p in chunk.pieces],
                 described(text or chat),
                 described(cleaning),
+                *screen.key(),
             ),
             chunk,
             text,
             chat,
             cleaning,
+            screen,
         )
         for chunk in plan_chunks(files, digests, chunk_bytes=chunk_bytes())
     ]
@@ -193,29 +199,43 @@ def read_chunk(job: ReadJob) -> int:
             if job.text is not None
             else read_sessions(job.chunk, job.chat or ChatOptions())
         )
-        meta = write_rows(folder, batches, pieces=len(job.chunk.pieces))
+        meta = write_rows(folder, batches, job.screen, pieces=len(job.chunk.pieces))
         (folder / META).write_bytes(orjson.dumps(meta))
     return os.getpid()
 
 
 def write_rows(
-    folder: Path, batches: Iterable[DocumentBatch | SessionBatch], *, pieces: int
+    folder: Path, batches: Iterable[DocumentBatch | SessionBatch], screen: Screen, *, pieces: int
 ) -> dict[str, Any]:
     """Write a chunk's batches as they come, holding one at a time; the chunk's counts."""
     lines = np.zeros(pieces, np.int64)
     counts: Counter[str] = Counter()
     changed: Counter[str] = Counter()
     set_aside: Counter[str] = Counter()
+    would_remove: Counter[str] = Counter()
     with TableWriter(folder / ROWS) as rows_file, TableWriter(folder / SET_ASIDE) as set_aside_file:
         for batch in batches:
-            rows = batch.documents if isinstance(batch, DocumentBatch) else batch.sessions
+            rows, aside = (
+                batch.documents if isinstance(batch, DocumentBatch) else batch.sessions,
+                batch.set_aside,
+            )
+            if screen.rules:
+                kept = screened(rows, screen)
+                rows, aside = kept.documents, pa.concat_tables([aside, kept.set_aside])
+                would_remove.update(kept.would_remove)
             rows_file.write(rows)
-            set_aside_file.write(batch.set_aside)
+            set_aside_file.write(aside)
             lines += batch.lines_read
             counts.update(rows_read=batch.rows_read, kept=len(rows))
-            set_aside.update(batch.set_aside.column("reason").to_pylist())
+            set_aside.update(aside.column("reason").to_pylist())
             changed.update(getattr(batch, "changes", {}))
-    return {**counts, "lines": lines.tolist(), "set_aside": dict(set_aside), "changed": dict(changed)}
+    return {
+        **counts,
+        "lines": lines.tolist(),
+        "set_aside": dict(set_aside),
+        "changed": dict(changed),
+        "would_remove": dict(would_remove),
+    }
 
 
 def refuse_unreadable(source: SourceSpec, metas: list[dict[str, Any]]) -> None:
@@ -258,9 +278,11 @@ def build_index(
     index = pa.table(columns).cast(INDEX_SCHEMA)
     reasons: Counter[str] = Counter()
     changed: Counter[str] = Counter()
+    would_remove: Counter[str] = Counter()
     for meta in metas:
         reasons.update(meta["set_aside"])
         changed.update(meta["changed"])
+        would_remove.update(meta["would_remove"])
     return index, {
         "rows_read": sum(meta["rows_read"] for meta in metas),
         "items": len(index),
@@ -268,6 +290,7 @@ def build_index(
         "set_aside": dict(reasons),
         "over_limit": over,
         "changed": dict(changed),
+        "rules_would_remove": dict(would_remove),
     }
 
 

@@ -120,7 +120,10 @@ def chat(**more: Any) -> dict[str, Any]:
         (source(format="alpaca"), ["sources.docs.format belongs to chat sources"]),
         (minimal({**CHAT, "text_field": "t"}), ["sources.chats.text_field belongs to text sources"]),
         (source(fields={"content": "t"}), ["sources.docs.fields.content", "it can be id; text_field names"]),
-        (minimal(cleaning={"rules": ["gopher"]}), ["cleaning.rules names 'gopher', which is no rule"]),
+        (
+            minimal(cleaning={"rules": ["goper"]}),
+            ["cleaning.rules names 'goper', which is no rule", "gopher"],
+        ),
         (source(split="train"), ["sources.docs.split belongs to hf:// sources"]),
         (
             minimal({**CHAT, "fields": {"message": "m"}}),

@@ -64,6 +64,7 @@ def test_a_key_left_out_means_what_is_documented() -> None:
         "near_dedup": "off",
         "min_characters": 1,
         "rules": [],
+        "dry": False,
     }
     assert found["pretrain"] == {"packing": "concat"} and found["sft"] == {"layout": "packed"}
     assert found["mixture"] == {
