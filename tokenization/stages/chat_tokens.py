@@ -127,8 +127,18 @@ def check_template_file(workspace: Workspace) -> None:
         )
 
 
-@lru_cache(maxsize=4)
+def template_fingerprint(tokenizer: Path, chat_json: str, folder: Path) -> str:
+    """The fingerprint of the template that these settings name: an edited file is another template."""
+    return load_template(ChatSpec.model_validate_json(chat_json), tokenizer, folder).fingerprint
+
+
 def renderer_of(tokenizer: Path, chat_json: str, folder: Path) -> Renderer:
+    """One renderer a process for these settings and the template's text as it is now."""
+    return _renderer(tokenizer, chat_json, folder, template_fingerprint(tokenizer, chat_json, folder))
+
+
+@lru_cache(maxsize=4)
+def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Renderer:
     """One renderer a process for these settings: it learns the shapes of sessions as it goes."""
     chat = ChatSpec.model_validate_json(chat_json)
     renderer = Renderer(load_template(chat, tokenizer, folder), open_tokenizer(tokenizer), options_of(chat))
@@ -136,9 +146,14 @@ def renderer_of(tokenizer: Path, chat_json: str, folder: Path) -> Renderer:
     return renderer
 
 
-@lru_cache(maxsize=4)
 def prover_of(tokenizer: Path, chat_json: str, folder: Path) -> Prover:
-    """One prover a process for these settings; it shares nothing with the renderer but the template's text."""
+    """One prover a process for these settings and the template's text as it is now."""
+    return _prover(tokenizer, chat_json, folder, template_fingerprint(tokenizer, chat_json, folder))
+
+
+@lru_cache(maxsize=4)
+def _prover(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Prover:
+    """One prover a process for these settings; of the renderer it knows the template alone."""
     chat = ChatSpec.model_validate_json(chat_json)
     opened_tokenizer = open_tokenizer(tokenizer)
     template = load_template(chat, tokenizer, folder)
