@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tokenization.chat.rendering import Rendered, Renderer
+from tokenization.chat.outcome import Rendered
+from tokenization.chat.rendering import Renderer
 from tokenization.chat.report import check_stop
 from tokenization.chat.templates import ChatTemplate
 from tokenization.hashing import key_of

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from tokenization.chat.rendering import Case, Rendered, SetAside
+from tokenization.chat.cases import Case
+from tokenization.chat.outcome import Rendered, SetAside
 from tokenization.chat.roles import SYSTEM, TOOL
 from tokenization.chat.templates import Message
 from tokenization.sequences import TokenSequences, offsets_of

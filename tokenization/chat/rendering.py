@@ -15,7 +15,7 @@ Price: about 10 µs a session beside encoding; single sessions that no skeleton 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -23,17 +23,22 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
-from tokenization.chat.assembly import ConstantPool, Draft, TargetSpans, assemble, cut_into_parts
+from tokenization.chat.assembly import ConstantPool, Draft, assemble, cut_into_parts
+from tokenization.chat.cases import Case, Verdict
 from tokenization.chat.control import ControlTokens
+from tokenization.chat.groups import merged, render_groups
+from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
 from tokenization.chat.rendered import Refusal, RenderedText
 from tokenization.chat.roles import TOOL, Role, role_fault, role_policy
 from tokenization.chat.skeleton import MAX_PLANS, Plan, Planner, find_for
 from tokenization.chat.targets import History, TargetFinder
 from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
 from tokenization.chat.views import DirectView, message_key, tools_key
+from tokenization.plain_sessions import PlainSessions, plain_sessions
 from tokenization.sequences import IntArray, TokenSequences
 
 SAMPLE_EVERY = 16  # one session in so many is compared with the template's own rendering
@@ -52,67 +57,6 @@ class ChatOptions:
     reasoning: Literal["trained", "masked"] = "trained"
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     roles: Mapping[str, Role] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A session that gave no sequence."""
-
-    row: int  # of the table
-    reason: str  # snake_case, counted
-    detail: str
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """Sequences of a table of sessions, in the table's order, cuts of a session in turn."""
-
-    sequences: TokenSequences
-    session: IntArray  # int64 [num_sequences]  the row in the table
-    cut: NDArray[np.int32]  # int32 [num_sequences]  -1 where the session is not cut
-    span_offsets: IntArray  # int64 [num_sequences + 1]
-    span_start: NDArray[np.int32]  # tokens from the sequence's first, the stop token included
-    span_stop: NDArray[np.int32]
-    span_message: NDArray[np.int32]  # the message of the session that the target belongs to
-    stop_ids: frozenset[int] = frozenset()
-    actions: Mapping[int, list[str]] = field(default_factory=dict)  # row -> what a policy did
-    set_aside: Sequence[SetAside] = ()
-    # sequence -> the messages it holds, where some are left out
-    kept: Mapping[int, list[int]] = field(default_factory=dict)
-    prompted: Collection[int] = ()  # rows whose prompts are trained too
-
-    @property
-    def num_cuts(self) -> IntArray:
-        """For each sequence, into how many its session was cut."""
-        counts = np.bincount(self.session, minlength=1)
-        return counts[self.session].astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What of a session is a target, or why it can be no example."""
-
-    targets: tuple[int, ...] = ()
-    untrained: tuple[int, ...] = ()  # messages that stay masked where prompts are trained too
-    by_itself: bool = False  # its rendering needs more than its shape
-    reason: str = ""
-    detail: str = ""
-
-
-@dataclass
-class Case:
-    """One sequence to render: a session, or what a policy leaves of one, and what of it is a target."""
-
-    row: int
-    messages: list[Message]
-    tools: list[Any] | None
-    keys: tuple[Any, ...]  # the messages' shapes
-    targets: tuple[int, ...]
-    untrained: tuple[int, ...] = ()
-    everything: bool = False  # its prompts are trained too
-    by_itself: bool = False  # no skeleton serves it
-    seed: int = 0  # decides whether it is sampled
-    origin: list[int] | None = None  # which message of the session each one is, where some are left out
 
 
 @dataclass(frozen=True)
@@ -139,8 +83,11 @@ class Renderer:
         self.planner = Planner(self.bound, self.control, self.finder, self.pool, self.prefix_scope)
         self.largest_id = int(getattr(tokenizer, "largest_id", 1 << 20))
         self.mismatches: list[str] = []  # skeletons that a sample did not bear out
+        self._broken: dict[
+            int, Plan
+        ] = {}  # by id: plans that a sample did not bear out; their sessions go one by one
+        self.lock = threading.Lock()  # of the planner and the pool
         self._verdicts: dict[tuple[Any, ...], Verdict] = {}
-        self._lock = threading.Lock()
 
     # -- whole tables -----------------------------------------------------------------------------------
 
@@ -149,8 +96,9 @@ class Renderer:
         `train_on_prompt: auto` trains."""
         asked = self.options.train_on_prompt
         rows = prompted if asked == "auto" else range(len(sessions) if asked else 0)
-        cases, aside = self.cases(sessions, prompted=rows)
-        rendered = self.render_cases(cases, aside)
+        groups = render_groups(self, plain_of(sessions), rows)
+        cases, aside = self.cases(sessions, groups.left(len(sessions)), rows)
+        rendered = merged(groups.rendered, self.render_cases(cases, aside))
         actions = {row: ["train_on_prompt"] for row in rows} if asked == "auto" else {}
         return replace(rendered, prompted=rows, actions=actions)
 
@@ -161,16 +109,18 @@ class Renderer:
         return fit_window(self, sessions, rendered, window)
 
     def cases(
-        self, sessions: pa.Table, rows: Iterable[int] | None = None, prompted: Collection[int] = ()
+        self, sessions: pa.Table, rows: Sequence[int] | None = None, prompted: Collection[int] = ()
     ) -> tuple[list[Case], list[SetAside]]:
         """The sessions of these rows as cases; those that can give no target are set aside."""
         of_prompts = prompted if isinstance(prompted, range) else frozenset(prompted)
-        column = sessions.column("messages").to_pylist()
-        tools_column = sessions.column("tools").to_pylist() if "tools" in sessions.column_names else None
+        wanted = range(len(sessions)) if rows is None else rows
+        taken = sessions.take(pa.array(wanted, pa.int64()))
+        column = taken.column("messages").to_pylist()
+        tools_column = taken.column("tools").to_pylist() if "tools" in taken.column_names else None
         cases: list[Case] = []
         aside: list[SetAside] = []
-        for row in range(len(column)) if rows is None else rows:
-            messages = orjson.loads(column[row])
+        for number, row in enumerate(wanted):
+            messages = orjson.loads(column[number])
             keys = tuple([message_key(message) for message in messages])
             verdict = self._verdicts.get(keys)
             if verdict is None:
@@ -180,9 +130,9 @@ class Renderer:
             if verdict.reason:
                 aside.append(SetAside(row, verdict.reason, verdict.detail))
                 continue
-            text = tools_column[row] if tools_column else None
+            text = tools_column[number] if tools_column else None
             tools = (orjson.loads(text) or None) if text else None
-            seed = xxhash.xxh3_64_intdigest(column[row].encode("utf-8", "surrogatepass"))
+            seed = xxhash.xxh3_64_intdigest(column[number].encode("utf-8", "surrogatepass"))
             everything = row in of_prompts
             off = verdict.untrained if everything else ()
             cases.append(
@@ -217,7 +167,7 @@ class Renderer:
 
     def render_cases(self, cases: Sequence[Case], aside: Sequence[SetAside] = ()) -> Rendered:
         """These cases, each as one sequence or several."""
-        with self._lock:
+        with self.lock:
             pieces, refused = self._pieces(cases)
             constants = self.pool.flat
         sequences, spans, unplaced = assemble(
@@ -240,7 +190,7 @@ class Renderer:
             spans.start,
             spans.stop,
             message,
-            _stop_ids(sequences, spans),
+            stop_ids_of(sequences, spans.offsets, spans.stop, spans.message),
             {},
             sorted([*aside, *refused], key=lambda entry: entry.row),
             {
@@ -254,10 +204,10 @@ class Renderer:
         pieces: list[Piece] = []
         refused: list[SetAside] = []
         planned = [self._filled(case) for case in cases]
-        broken = self._broken_shapes(cases, planned)
+        self._check_sample(cases, planned)
         for number, (case, (plan, filled)) in enumerate(zip(cases, planned, strict=True)):
             try:
-                if plan is None or filled is None or id(plan) in broken:
+                if plan is None or filled is None or self.is_broken(plan):
                     made = self._direct(case)
                 elif plan.refusal:
                     raise plan.refusal
@@ -316,22 +266,26 @@ class Renderer:
 
     # -- the sample -------------------------------------------------------------------------------------
 
-    def _broken_shapes(
+    def _check_sample(
         self, cases: Sequence[Case], planned: Sequence[tuple[Plan | None, list[list[str]] | None]]
-    ) -> set[int]:
-        """Plans (by id) whose text is not the template's own for a sampled session of this chunk."""
+    ) -> None:
+        """Compare plans with the template's own text for some sessions of this chunk."""
         served = [i for i, (plan, filled) in enumerate(planned) if plan and filled is not None]
-        broken: set[int] = set()
         for number in _sample(served, cases):
             plan = planned[number][0]
-            if plan is None or plan.refusal or id(plan) in broken:
-                continue
-            if not self._is_borne_out(plan, cases[number]):
-                broken.add(id(plan))
-                self.mismatches.append(
-                    f"row {cases[number].row}: the skeleton is not the template's rendering"
-                )
-        return broken
+            if plan is not None and not plan.refusal:
+                self.bears_out(plan, cases[number])
+
+    def is_broken(self, plan: Plan) -> bool:
+        """Whether a sampled session showed that this plan is not what the template does."""
+        return id(plan) in self._broken
+
+    def bears_out(self, plan: Plan, case: Case) -> bool:
+        """Whether the plan is sound, as far as this session shows; it is broken for good where it is not."""
+        if not self.is_broken(plan) and not self._is_borne_out(plan, case):
+            self._broken[id(plan)] = plan
+            self.mismatches.append(f"row {case.row}: the skeleton is not the template's rendering")
+        return not self.is_broken(plan)
 
     def _is_borne_out(self, plan: Plan, case: Case) -> bool:
         """Whether the template's own rendering of this session is what the plan says."""
@@ -345,6 +299,14 @@ class Renderer:
         view = DirectView.of(self.bound, self.control, case.messages, case.tools)
         own = [self.control.unescape(view.render(sequence.count).text) for sequence in plan.sequences]
         return all(text.startswith(rendered) for text, rendered in zip(filled, own, strict=True))
+
+
+def plain_of(sessions: pa.Table) -> PlainSessions:
+    """The table's sessions that are roles and texts alone, without tools."""
+    bare = None
+    if "tools" in sessions.column_names and sessions.column("tools").null_count < len(sessions):
+        bare = pc.is_null(sessions.column("tools")).to_numpy()
+    return plain_sessions(sessions.column("messages"), bare)
 
 
 def _hopeless(
@@ -366,15 +328,6 @@ def _hopeless(
         if row not in found and not sequences.loss_mask[own].any():
             found[row] = SetAside(row, "no_target", "no whole token lies in the train_ranges of an answer")
     return found
-
-
-def _stop_ids(sequences: TokenSequences, spans: TargetSpans) -> frozenset[int]:
-    """The ids that end the targets: the last token of each message's last span."""
-    sequence = np.repeat(np.arange(len(spans.offsets) - 1), np.diff(spans.offsets))
-    is_last = np.ones(len(sequence), bool)
-    is_last[:-1] = (np.diff(sequence) != 0) | (np.diff(spans.message) != 0)
-    last = sequences.offsets[sequence[is_last]] + spans.stop[is_last] - 1
-    return frozenset(np.unique(sequences.input_ids[last]).tolist())
 
 
 def _says_something(message: Message) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, NoReturn
@@ -76,6 +76,13 @@ class Condition:
         if self.kind == "not_equal":
             return value != self.text
         return value != other
+
+    def hold_in(self, values: Sequence[str]) -> list[bool]:
+        """The same for many texts, where no other one matters."""
+        text = self.text
+        if self.kind == "absent":
+            return [text not in value for value in values]
+        return [self.holds(value) for value in values]
 
 
 @dataclass

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tokenization.chat.rendering import Rendered
+from tokenization.chat.outcome import Rendered
 from tokenization.chat.roles import Role
 
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from tokenization.build.proof import Prover
 from tokenization.build.proving import demands_of, prove_table, served_template, whole_rows
-from tokenization.chat.rendering import ChatOptions, Rendered, Renderer, SetAside
+from tokenization.chat.outcome import Rendered, SetAside
+from tokenization.chat.rendering import ChatOptions, Renderer
 from tokenization.chat.report import check_stop, report_on
 from tokenization.chat.roles import Role
 from tokenization.chat.templates import ChatTemplate, builtin_names

@@ -46,7 +46,7 @@ def messages(draw: Any) -> list[dict[str, Any]]:
 def directly(ask: Renderer, sessions: Any) -> Rendered:
     """The same through the template itself, session by session."""
     other = Renderer(ask.template, ask.tokenizer, ask.options)
-    other._filled = lambda case: (None, None)  # type: ignore[method-assign]
+    other.planner.plan = lambda shape, messages, tools: None  # type: ignore[method-assign]
     return other.render(sessions)
 
 

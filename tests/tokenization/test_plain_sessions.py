@@ -1,0 +1,97 @@
+"""Columns of plain sessions are exactly the sessions whose JSON they write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenization.plain_sessions import escaped, messages_json, plain_sessions
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+plain_message = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "背景", 'a"b', "x\\"]), "content": text}
+)
+rich_message = st.one_of(
+    plain_message.map(lambda m: {**m, "train": False}),
+    plain_message.map(lambda m: {"content": m["content"], "role": m["role"]}),
+    st.just({"role": "user", "content": None}),
+    st.just({"role": "user", "content": [{"type": "text", "text": "x"}]}),
+    st.just({"role": "user"}),
+)
+sessions_strategy = st.lists(
+    st.lists(st.one_of(plain_message, rich_message), min_size=1, max_size=4), max_size=6
+)
+
+
+def table(sessions: list[Any]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array([orjson.dumps(s).decode() for s in sessions], pa.large_string())])
+
+
+def is_rare(message: dict[str, Any]) -> bool:
+    return any(c < " " and c not in "\n\r\t" for c in message["role"] + message["content"])
+
+
+def is_plain(session: list[dict[str, Any]]) -> bool:
+    return all(list(m) == ["role", "content"] and type(m["content"]) is str for m in session) and not any(
+        map(is_rare, session)
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(sessions_strategy)
+def test_plain_sessions_are_those_with_roles_and_texts_alone_and_come_back_whole(sessions: list[Any]) -> None:
+    found = plain_sessions(table(sessions))
+    back = {row: found.messages(i) for i, row in enumerate(found.rows.tolist())}
+    assert all(back[row] == sessions[row] for row in back)
+    if all(
+        type(m.get("content", "")) is str for s in sessions for m in s
+    ):  # else Arrow may refuse all of them
+        assert set(back) == {row for row, s in enumerate(sessions) if is_plain(s)}
+
+
+def test_a_table_of_plain_sessions_is_plain_whole() -> None:
+    sessions = [
+        [{"role": "user", "content": f'你好 "{i}"\n\t\\'}, {"role": "assistant", "content": "🏳️‍🌈"}]
+        for i in range(50)
+    ]
+    found = plain_sessions(table(sessions))
+    assert found.rows.tolist() == list(range(50)) and found.messages(7) == sessions[7]
+    assert found.roles_of(3) == ["user", "assistant"]
+    (group,) = found.by_roles().values()
+    assert group.tolist() == list(range(50))
+
+
+def test_chosen_sessions_are_the_same_sessions() -> None:
+    sessions = [[{"role": "user", "content": f"{i}{j}"} for j in range(i + 1)] for i in range(6)]
+    found = plain_sessions(table(sessions))
+    some = found.chosen(np.array([1, 4]))
+    assert some.rows.tolist() == [1, 4]
+    assert [some.messages(i) for i in range(2)] == [sessions[1], sessions[4]]
+
+
+def test_only_eligible_rows_are_looked_at() -> None:
+    sessions = [[{"role": "user", "content": str(i)}] for i in range(4)]
+    found = plain_sessions(table(sessions), np.array([False, True, False, True]))
+    assert found.rows.tolist() == [1, 3] and found.messages(1) == sessions[3]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(text, min_size=1, max_size=5))
+def test_escaped_text_is_what_json_writes(texts: list[str]) -> None:
+    for given_text, written in zip(texts, escaped(pa.array(texts)).to_pylist(), strict=True):
+        if any(c < " " and c not in "\n\r\t" for c in given_text):
+            assert written is None
+        else:
+            assert written == orjson.dumps(given_text).decode()[1:-1]
+
+
+def test_messages_json_is_null_where_a_message_lacks_its_text() -> None:
+    made = messages_json(
+        pa.array([0, 1, 2], pa.int32()), pa.array(["user", "user"]), pa.array(["x", None], pa.string())
+    )
+    assert made.to_pylist() == ['[{"role":"user","content":"x"}]', None]

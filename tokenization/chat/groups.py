@@ -1,0 +1,331 @@
+"""Plain sessions, many of one shape at once: what rendering costs beside encoding, for nearly every session.
+
+    plain sessions ──by shape──► plan of the shape ──column by column──► stretches ──one encode_batch──► ids and mask
+
+A plan (see skeleton) is made once for a shape; here it is filled for all its sessions together: a list of strings a
+stretch, one matrix of parts a shape. Sessions that a plan's conditions rule out, or that need more than columns
+(blank texts, prompts of which some stay masked), are left to be rendered as single cases.
+
+Guarantees: a session rendered here has the ids, mask and spans that it has as a single case; one session in
+`SAMPLE_EVERY`, and the first of every shape, is rendered by the template itself and compared.
+Price: about 3 µs a message beside encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenization.chat.assembly import Layout
+from tokenization.chat.cases import Case
+from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
+from tokenization.chat.skeleton import Plan, Stretch
+from tokenization.chat.symbols import Slot
+from tokenization.chat.views import message_key
+from tokenization.plain_sessions import PlainSessions, certainly_said
+from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_of, storage_dtype
+from tokenization.windows.plan import ranges
+
+if TYPE_CHECKING:
+    from tokenization.chat.rendering import Renderer
+
+SAMPLE_EVERY = (
+    64  # one session of a shape in so many, its first included, is compared with the template's own rendering
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One sequence of a shape, for all sessions of it."""
+
+    sessions: IntArray  # int64 [m]  of the plain sessions
+    cut: int  # -1 where a session gives one sequence
+    layout: Layout
+    columns: list[list[str]]  # a list of m strings for each stretch of the sequence's own
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """What could be rendered in groups."""
+
+    rendered: Rendered
+    done: IntArray  # int64  the rows that it is about, ascending
+
+    def left(self, num_rows: int) -> list[int]:
+        """The other rows of the table, which are single cases."""
+        left: list[int] = np.flatnonzero(~_flags(num_rows, self.done)).tolist()
+        return left
+
+
+def render_groups(renderer: Renderer, plain: PlainSessions, prompted: Collection[int]) -> Grouped:
+    """Every plain session that a plan serves; `prompted` are the rows whose prompts are trained too."""
+    everything = isinstance(prompted, range) and len(prompted) > 0
+    ready = _ready(plain, () if everything else prompted)
+    blocks: list[Block] = []
+    aside: list[SetAside] = []
+    left = [~ready]
+    with renderer.lock:
+        for sessions in plain.by_roles().values():
+            sessions = sessions[ready[sessions]]
+            if len(sessions):
+                made, refused, missed = _group(renderer, plain, sessions, everything)
+                blocks += made
+                aside += refused
+                left.append(_flags(len(plain), missed))
+        constants = renderer.pool.flat
+    rendered = _assembled(renderer, plain, blocks, constants)
+    aside.sort(key=lambda entry: entry.row)
+    done = plain.rows[~np.logical_or.reduce(left)]
+    return Grouped(replace(rendered, set_aside=aside), done)
+
+
+def _ready(plain: PlainSessions, prompted: Collection[int]) -> BoolArray:
+    """Sessions whose every text says something, and whose prompts are not trained: bool [num_sessions]."""
+    counts = np.diff(plain.offsets)
+    ready = counts > 0
+    if ready.any():
+        said = certainly_said(plain.texts)
+        ready[ready] = np.logical_and.reduceat(said, plain.offsets[:-1][ready])
+    if prompted:
+        ready &= ~np.isin(plain.rows, np.fromiter(prompted, np.int64))
+    return ready
+
+
+def _flags(count: int, places: IntArray) -> BoolArray:
+    flags = np.zeros(count, bool)
+    flags[places] = True
+    return flags
+
+
+def _group(
+    renderer: Renderer, plain: PlainSessions, sessions: IntArray, everything: bool
+) -> tuple[list[Block], list[SetAside], IntArray]:
+    """The blocks of sessions with the same roles; what is refused; the sessions left to single cases."""
+    messages = plain.messages(int(sessions[0]))
+    keys = tuple(message_key(message) for message in messages)
+    verdict = renderer.verdict(messages)
+    if verdict.reason:
+        refused = [SetAside(row, verdict.reason, verdict.detail) for row in plain.rows[sessions].tolist()]
+        return [], refused, sessions[:0]
+    shape = keys, None, verdict.targets, verdict.untrained if everything else (), everything
+    plan = renderer.planner.plan(shape, messages, None)
+    if plan is None or renderer.is_broken(plan) or not _is_columnar(plan):
+        return [], [], sessions
+    holds = _holds(plan, plain, sessions)
+    sessions, missed = sessions[holds], sessions[~holds]
+    if plan.refusal:
+        refused = [
+            SetAside(row, plan.refusal.reason, plan.refusal.detail) for row in plain.rows[sessions].tolist()
+        ]
+        return [], refused, missed
+    for session in sessions[::SAMPLE_EVERY].tolist():
+        own = plain.messages(session)
+        case = Case(int(plain.rows[session]), own, None, keys, verdict.targets, shape[3], everything)
+        if not renderer.bears_out(plan, case):
+            return [], [], np.concatenate([sessions, missed])
+    values = [_column(slot, plain, sessions) for slot in plan.slots]
+    blocks = [
+        Block(
+            sessions,
+            number if len(plan.sequences) > 1 else -1,
+            sequence.layout,
+            [_filled(stretch, values) for stretch in sequence.stretches],
+        )
+        for number, sequence in enumerate(plan.sequences)
+        if len(sessions)
+    ]
+    return blocks, [], missed
+
+
+def _is_columnar(plan: Plan) -> bool:
+    slots = [*plan.slots, *(condition[1] for condition in plan.conditions)]
+    slots += [other for _, _, other in plan.conditions if other is not None]
+    return all(slot.path == ("content",) and slot.message >= 0 for slot in slots) and not any(
+        sequence.hidden for sequence in plan.sequences
+    )
+
+
+def _column(slot: Slot, plain: PlainSessions, sessions: IntArray) -> list[str]:
+    """What fills this slot in each session."""
+    texts = plain.texts
+    own = [texts[place] for place in (plain.offsets[:-1][sessions] + slot.message).tolist()]
+    return [slot.fill(text) for text in own] if slot.steps else own
+
+
+def _holds(plan: Plan, plain: PlainSessions, sessions: IntArray) -> BoolArray:
+    """Which sessions meet the plan's conditions: bool [m]."""
+    holds = np.ones(len(sessions), bool)
+    columns: dict[Slot, list[str]] = {}
+    for condition, slot, other in plan.conditions:
+        for each in (slot, other):
+            if each is not None and each not in columns:
+                columns[each] = _column(each, plain, sessions)
+        if other is None:
+            meets = condition.hold_in(columns[slot])
+        else:
+            meets = [condition.holds(a, b) for a, b in zip(columns[slot], columns[other], strict=True)]
+        holds &= np.array(meets, bool)
+    return holds
+
+
+def _filled(stretch: Stretch, values: Sequence[list[str]]) -> list[str]:
+    """One stretch of every session."""
+    if len(stretch) == 3:
+        before, slot, after = stretch
+        if before or after:
+            return [f"{before}{value}{after}" for value in values[slot]]  # type: ignore[index]
+        return values[slot]  # type: ignore[index]
+    size = len(values[0])
+    columns = [values[piece] if isinstance(piece, int) else [piece] * size for piece in stretch]
+    return list(map("".join, zip(*columns, strict=True)))
+
+
+# -- from blocks to sequences -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of sequences laid end to end, in the order of sessions and cuts."""
+
+    place: IntArray  # int64 [num_parts]  which text, or behind the texts which constant
+    is_target: BoolArray  # [num_parts]
+    offsets: IntArray  # int64 [num_sequences + 1]
+
+
+def _assembled(
+    renderer: Renderer, plain: PlainSessions, blocks: Sequence[Block], constants: tuple[Any, IntArray]
+) -> Rendered:
+    """Every block's sequences: ids, masks and spans, in the order of sessions and cuts."""
+    texts = [text for block in blocks for column in block.columns for text in column]
+    continuing = [
+        flag for block in blocks for flag in block.layout.continues for _ in range(len(block.sessions))
+    ]
+    dtype: Any = storage_dtype(renderer.largest_id)
+    text_ids, text_offsets = (
+        renderer.tokenizer.encode_batch(texts, continuing if any(continuing) else None)
+        if texts
+        else (np.empty(0, np.uint32), np.zeros(1, np.int64))
+    )
+    constant_ids, constant_offsets = constants
+    session = _joined_arrays([block.sessions for block in blocks])
+    cut = _joined_arrays([np.full(len(block.sessions), block.cut) for block in blocks])
+    order = np.lexsort((cut, session))
+    parts = _parts(blocks, order, len(texts))
+
+    lengths = np.concatenate([np.diff(text_offsets), np.diff(constant_offsets)])
+    starts = np.concatenate([text_offsets[:-1], constant_offsets[:-1] + len(text_ids)])
+    length = lengths[parts.place]
+    ends = offsets_of(length)
+    every = np.concatenate([text_ids, constant_ids])
+    small: Any = np.int32 if max(len(every), int(ends[-1])) < 1 << 31 else np.int64
+    where = np.repeat((starts[parts.place] - ends[:-1]).astype(small), length)
+    where += np.arange(int(ends[-1]), dtype=small)
+    ids = every[where].astype(dtype)
+    mask = np.repeat(parts.is_target, length)
+    offsets = ends[parts.offsets]
+    mask[offsets[:-1][offsets[:-1] < len(mask)]] = False  # nothing in the sequence predicts its first token
+    sequences = TokenSequences(ids, mask, offsets)
+    span_offsets, span_start, span_stop, message = _spans(blocks, order, parts, ends, offsets)
+    return Rendered(
+        sequences,
+        plain.rows[session[order]],
+        cut[order].astype(np.int32),
+        span_offsets,
+        span_start,
+        span_stop,
+        message,
+        stop_ids_of(sequences, span_offsets, span_stop, message),
+    )
+
+
+def _joined_arrays(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+
+
+def _parts(blocks: Sequence[Block], order: IntArray, num_texts: int) -> _Parts:
+    places: list[NDArray[np.int64]] = []
+    targets: list[BoolArray] = []
+    counts: list[NDArray[np.int64]] = []
+    read = 0
+    for block in blocks:
+        size, source = len(block.sessions), block.layout.source
+        own = np.flatnonzero(source < 0)
+        place = np.broadcast_to(source + num_texts, (size, len(source))).copy()
+        place[:, own] = read + np.arange(len(own)) * size + np.arange(size)[:, None]
+        read += size * len(own)
+        places.append(place.ravel())
+        targets.append(np.broadcast_to(block.layout.is_target, place.shape).ravel())
+        counts.append(np.full(size, len(source), np.int64))
+    count = _joined_arrays(counts)
+    taken = ranges(offsets_of(count)[:-1][order], count[order])
+    is_target = np.concatenate(targets)[taken] if targets else np.zeros(0, bool)
+    return _Parts(_joined_arrays(places)[taken], is_target, offsets_of(count[order]))
+
+
+def _spans(
+    blocks: Sequence[Block], order: IntArray, parts: _Parts, ends: IntArray, offsets: IntArray
+) -> tuple[IntArray, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Targets in tokens, relative to their sequence: offsets, start, stop, message."""
+
+    def tiled(name: str) -> NDArray[np.int64]:
+        return _joined_arrays(
+            [np.tile(getattr(block.layout, name), len(block.sessions)) for block in blocks]
+        ).astype(np.int64)
+
+    count = _joined_arrays(
+        [np.full(len(block.sessions), len(block.layout.span_start), np.int64) for block in blocks]
+    )
+    taken = ranges(offsets_of(count)[:-1][order], count[order])
+    first_part = np.repeat(parts.offsets[:-1], count[order])
+    first_token = np.repeat(offsets[:-1], count[order])
+    start = ends[tiled("span_start")[taken] + first_part] - first_token
+    stop = ends[tiled("span_stop")[taken] + first_part] - first_token
+    message = tiled("span_message")[taken]
+    return (
+        offsets_of(count[order]),
+        start.astype(np.int32),
+        stop.astype(np.int32),
+        message.astype(np.int32),
+    )
+
+
+# -- single cases beside groups ---------------------------------------------------------------------------
+
+
+def merged(one: Rendered, other: Rendered) -> Rendered:
+    """Both, in the order of rows and cuts; no row is in both."""
+    aside = sorted([*one.set_aside, *other.set_aside], key=lambda entry: entry.row)
+    if not len(one.session) or not len(other.session):
+        full = one if len(one.session) else other
+        return replace(full, set_aside=aside)
+    session = np.concatenate([one.session, other.session])
+    cut = np.concatenate([one.cut, other.cut])
+    order = np.lexsort((cut, session))
+    lengths = np.concatenate([one.sequences.lengths, other.sequences.lengths])
+    tokens = ranges(offsets_of(lengths)[:-1][order], lengths[order])
+    sequences = TokenSequences(
+        np.concatenate([one.sequences.input_ids, other.sequences.input_ids])[tokens],
+        np.concatenate([one.sequences.loss_mask, other.sequences.loss_mask])[tokens],
+        offsets_of(lengths[order]),
+    )
+    counts = np.concatenate([np.diff(one.span_offsets), np.diff(other.span_offsets)])
+    spans = ranges(offsets_of(counts)[:-1][order], counts[order])
+    kept = {len(one.session) + number: places for number, places in other.kept.items()} | dict(one.kept)
+    rank = {int(number): place for place, number in enumerate(order)} if kept else {}
+    return Rendered(
+        sequences,
+        session[order],
+        cut[order],
+        offsets_of(counts[order]),
+        np.concatenate([one.span_start, other.span_start])[spans],
+        np.concatenate([one.span_stop, other.span_stop])[spans],
+        np.concatenate([one.span_message, other.span_message])[spans],
+        one.stop_ids | other.stop_ids,
+        {},
+        aside,
+        {rank[number]: places for number, places in kept.items()},
+    )

@@ -1,0 +1,56 @@
+"""What rendering gives: sequences with their targets, and the sessions that gave none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenization.sequences import IntArray, TokenSequences
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A session that gave no sequence."""
+
+    row: int  # of the table
+    reason: str  # snake_case, counted
+    detail: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Sequences of a table of sessions, in the table's order, cuts of a session in turn."""
+
+    sequences: TokenSequences
+    session: IntArray  # int64 [num_sequences]  the row in the table
+    cut: NDArray[np.int32]  # int32 [num_sequences]  -1 where the session is not cut
+    span_offsets: IntArray  # int64 [num_sequences + 1]
+    span_start: NDArray[np.int32]  # tokens from the sequence's first, the stop token included
+    span_stop: NDArray[np.int32]
+    span_message: NDArray[np.int32]  # the message of the session that the target belongs to
+    stop_ids: frozenset[int] = frozenset()
+    actions: Mapping[int, list[str]] = field(default_factory=dict)  # row -> what a policy did
+    set_aside: Sequence[SetAside] = ()
+    # sequence -> the messages it holds, where some are left out
+    kept: Mapping[int, list[int]] = field(default_factory=dict)
+    prompted: Collection[int] = ()  # rows whose prompts are trained too
+
+    @property
+    def num_cuts(self) -> IntArray:
+        """For each sequence, into how many its session was cut."""
+        counts = np.bincount(self.session, minlength=1)
+        return counts[self.session].astype(np.int64)
+
+
+def stop_ids_of(
+    sequences: TokenSequences, offsets: IntArray, stop: NDArray[np.int32], message: NDArray[np.int32]
+) -> frozenset[int]:
+    """The ids that end the targets: the last token of each message's last span."""
+    sequence = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    is_last = np.ones(len(sequence), bool)
+    is_last[:-1] = (np.diff(sequence) != 0) | (np.diff(message) != 0)
+    last = sequences.offsets[sequence[is_last]] + stop[is_last] - 1
+    return frozenset(np.unique(sequences.input_ids[last]).tolist())
