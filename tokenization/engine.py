@@ -3,17 +3,21 @@
 The result never depends on the engine or the number of workers: every job is deterministic, writes its own
 object and returns a small value, and the values come back in the order of the jobs.
 
-Workers are processes started by forkserver or spawn, never fork (polars hangs after a fork). One worker means
-in this process, where the encoder itself still uses every core; with more, each worker gets its share of
-the cores. Price: about 1 s to start workers, so small work stays in process unless workers are asked for.
+Workers are threads of this process where the function says so: one whose time goes by in libraries that release the
+GIL (Arrow, polars, NumPy, the encoder). Threads share one opened tokenizer, start at once and add no memory of their
+own; ten copies of a tokenizer in ten processes would cost 0.3 GB and 2 s each. Other functions get processes, started
+by spawn, never fork (polars hangs after a fork), each with its share of the cores. One worker means in this process,
+where the encoder itself still uses every core. Price of processes: about 1 s to start, so small work stays in process
+unless workers are asked for.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -40,10 +44,10 @@ class Engine:
         if self.workers is not None and self.workers < 1:
             raise RecipeError(f"workers is {self.workers}; give at least 1")
 
-    def processes(self, jobs: int, work_bytes: int) -> int:
-        """How many processes these jobs get."""
+    def workers_for(self, jobs: int, work_bytes: int, *, threads: bool = False) -> int:
+        """How many workers these jobs get."""
         wanted = self.workers if self.workers is not None else available_cores()
-        if self.workers is None and work_bytes < SMALL_WORK:
+        if self.workers is None and work_bytes < SMALL_WORK and not threads:
             return 1
         return max(1, min(wanted, jobs))
 
@@ -53,57 +57,78 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def worker_id() -> int:
+    """A number that this worker shares with no other of this machine: its thread's."""
+    return threading.get_native_id()
+
+
 def map_shards(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
     engine: Engine,
     *,
     work_bytes: int = 0,
+    threads: bool = False,
     on_done: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
-    """Run every job and return their results in order; `on_done(index, result)` as each one ends."""
+    """Run every job and return their results in order; `on_done(index, result)` as each one ends, in this thread.
+
+    `threads` says that the function's time goes by in libraries that release the GIL.
+    """
     if not jobs:
         return []
     if engine.name == "ray":
         return _map_ray(function, jobs, engine, on_done)
-    processes = engine.processes(len(jobs), work_bytes)
-    if processes == 1:
+    workers = engine.workers_for(len(jobs), work_bytes, threads=threads)
+    if workers == 1:
         results = []
         for index, job in enumerate(jobs):
             results.append(function(job))
             if on_done:
                 on_done(index, results[-1])
         return results
-    return _map_processes(function, jobs, processes, on_done)
+    if threads:
+        with ThreadPoolExecutor(workers, thread_name_prefix="worker") as pool:
+            return _map_pool(function, jobs, pool, on_done)
+    share = max(1, available_cores() // workers)
+    with (
+        _environment({name: str(share) for name in THREAD_VARIABLES}),
+        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        return _map_pool(function, jobs, pool, on_done)
 
 
-def _map_processes(
+def _map_pool(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
-    processes: int,
+    pool: Executor,
     on_done: Callable[[int, Result], None] | None,
 ) -> list[Result]:
-    threads = max(1, available_cores() // processes)
-    context = multiprocessing.get_context("spawn")
-    results: list[Result] = []
-    with (
-        _environment({name: str(threads) for name in THREAD_VARIABLES}),
-        ProcessPoolExecutor(processes, mp_context=context) as pool,
-    ):
-        futures: list[Future[Result]] = [pool.submit(function, job) for job in jobs]
-        try:
-            for index, future in enumerate(futures):
-                results.append(future.result())
-                if on_done:
-                    on_done(index, results[-1])
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, TokenmillError) or not isinstance(error, Exception):
-                raise
-            raise BuildError(
-                f"a worker failed on job {len(results)}: {type(error).__name__}: {error}"
-            ) from error
-    return results
+    futures: dict[Future[Result], int] = {pool.submit(function, job): index for index, job in enumerate(jobs)}
+    try:
+        for future in as_completed(futures):
+            result = future.result()
+            if on_done:
+                on_done(futures[future], result)
+    except Exception as error:
+        pool.shutdown(cancel_futures=True)
+        index, cause = min(_failures(futures), default=(-1, error), key=lambda failure: failure[0])
+        if index < 0 or isinstance(cause, TokenmillError) or not isinstance(cause, Exception):
+            raise cause from None
+        raise BuildError(f"a worker failed on job {index}: {type(cause).__name__}: {cause}") from cause
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    return [future.result() for future in futures]
+
+
+def _failures(futures: dict[Future[Result], int]) -> Iterator[tuple[int, BaseException]]:
+    """(job, what it raised) of those that failed: the first of them is told, whichever failed first."""
+    for future, index in futures.items():
+        if future.done() and not future.cancelled():
+            error = future.exception()
+            if error is not None:
+                yield index, error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenization.engine import SMALL_WORK, THREAD_VARIABLES, Engine, available_cores, map_shards
+from tokenization.engine import SMALL_WORK, THREAD_VARIABLES, Engine, available_cores, map_shards, worker_id
 from tokenization.errors import BuildError, RecipeError
 
 
@@ -18,6 +18,10 @@ def slow_square(number: int) -> tuple[int, int]:
     """The first jobs take longest, so that they end last."""
     time.sleep(0.05 * max(0, 3 - number))
     return number * number, os.getpid()
+
+
+def slow_thread(number: int) -> tuple[int, int, int]:
+    return *slow_square(number), worker_id()
 
 
 def fail_on_three(number: int) -> int:
@@ -46,7 +50,7 @@ def test_results_stand_in_the_order_of_the_jobs_whoever_ends_first() -> None:
     heard: list[int] = []
     results = map_shards(slow_square, list(range(6)), Engine(workers=2), on_done=lambda i, _: heard.append(i))
     assert [square for square, _ in results] == [n * n for n in range(6)]
-    assert heard == list(range(6))
+    assert sorted(heard) == list(range(6))
     pids = {pid for _, pid in results}
     assert len(pids) == 2 and os.getpid() not in pids
 
@@ -55,15 +59,33 @@ def test_one_worker_works_in_this_process() -> None:
     assert {pid for _, pid in map_shards(slow_square, [3, 4, 5], Engine(workers=1))} == {os.getpid()}
 
 
+def test_threads_work_in_this_process_and_start_for_small_work_too() -> None:
+    heard: list[int] = []
+    results = map_shards(
+        slow_thread, list(range(6)), Engine(workers=2), threads=True, on_done=lambda i, _: heard.append(i)
+    )
+    assert [square for square, _, _ in results] == [n * n for n in range(6)]
+    assert sorted(heard) == list(range(6))
+    assert {pid for _, pid, _ in results} == {os.getpid()}
+    assert len({worker for _, _, worker in results}) == 2
+    assert Engine().workers_for(100, 0, threads=True) == min(100, available_cores())
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_failing_job_is_named_by_its_number_wherever_it_ran(threads: bool) -> None:
+    with pytest.raises(BuildError, match="job 3"):
+        map_shards(fail_on_three, list(range(5)), Engine(workers=2), threads=threads)
+
+
 def test_no_jobs_start_nothing() -> None:
     assert map_shards(die, [], Engine(workers=2)) == []
 
 
 def test_small_work_stays_in_process_unless_workers_are_asked_for() -> None:
-    assert Engine().processes(100, SMALL_WORK - 1) == 1
-    assert Engine().processes(100, SMALL_WORK) == min(100, available_cores())
-    assert Engine(workers=2).processes(100, 0) == 2
-    assert Engine(workers=8).processes(3, 0) == 3
+    assert Engine().workers_for(100, SMALL_WORK - 1) == 1
+    assert Engine().workers_for(100, SMALL_WORK) == min(100, available_cores())
+    assert Engine(workers=2).workers_for(100, 0) == 2
+    assert Engine(workers=8).workers_for(3, 0) == 3
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -35,7 +35,8 @@ from tokenization.errors import RecipeError
 from tokenization.hashing import key_of
 from tokenization.recipe.model import ChatSpec
 from tokenization.sequences import offsets_of, storage_dtype
-from tokenization.stages.documents import ROWS, run_jobs
+from tokenization.stages.documents import ROWS
+from tokenization.stages.running import run_jobs
 from tokenization.stages.tables import mapped, open_table, write_table
 from tokenization.stages.tokenizer import opened, tokenizer_path
 from tokenization.stages.workspace import Workspace

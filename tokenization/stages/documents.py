@@ -22,6 +22,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tokenization.engine import worker_id
 from tokenization.errors import RecipeError
 from tokenization.hashing import file_digest, key_of
 from tokenization.ingest.chunks import Chunk, plan_chunks
@@ -32,6 +33,7 @@ from tokenization.ingest.sessions import ChatOptions, SessionBatch, read_session
 from tokenization.ingest.set_aside import SET_ASIDE_SCHEMA
 from tokenization.ingest.text_fields import check_text_fields
 from tokenization.recipe.model import SourceSpec
+from tokenization.stages.running import run_jobs
 from tokenization.stages.screening import Screen, screen_of, screened
 from tokenization.stages.tables import TableWriter, open_table, write_table
 from tokenization.stages.workspace import Workspace
@@ -145,7 +147,15 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         )
         for chunk in plan_chunks(files, digests, chunk_bytes=chunk_bytes())
     ]
-    metas, workers = run_jobs(workspace, "rows", read_chunk, jobs, sum(file.size for file in files), name)
+    metas, workers = run_jobs(
+        workspace,
+        "rows",
+        read_chunk,
+        jobs,
+        sum(file.size for file in files),
+        name,
+        threads=text is not None,
+    )
     refuse_unreadable(source, metas)
     counted = [ChunkCounts(meta["rows_read"], meta["lines"]) for meta in metas]
     lines_before = line_offsets([job.chunk for job in jobs], counted)
@@ -171,28 +181,8 @@ def describe(piece: Any) -> list[Any]:
     return [file.relative, file.format, file.compression, piece.digest, piece.start, piece.stop]
 
 
-def run_jobs(
-    workspace: Workspace, stage: str, function: Any, jobs: list[Any], work_bytes: int, name: str
-) -> tuple[list[dict[str, Any]], int]:
-    """Run the jobs whose object is missing; every job's meta in order, and how many processes did work."""
-    from tokenization.engine import map_shards
-
-    missing = [job for job in jobs if not workspace.store.has(stage, job.key)]
-    unique = list({job.key: job for job in missing}.values())
-    done = 0
-
-    def report(_index: int, _pid: int) -> None:
-        nonlocal done
-        done += 1
-        workspace.say(f"{stage} {name}: {done} of {len(unique)} chunks")
-
-    share = work_bytes * len(unique) // max(1, len(jobs))
-    pids = map_shards(function, unique, workspace.engine, work_bytes=share, on_done=report)
-    return [workspace.store.meta(stage, job.key) for job in jobs], len(set(pids))
-
-
 def read_chunk(job: ReadJob) -> int:
-    """Read, clean and store one chunk; the worker's process id."""
+    """Read, clean and store one chunk; the worker's number."""
     with job.store.writing("rows", job.key) as folder:
         batches = (
             read_documents(job.chunk, job.text, job.cleaning)
@@ -201,7 +191,7 @@ def read_chunk(job: ReadJob) -> int:
         )
         meta = write_rows(folder, batches, job.screen, pieces=len(job.chunk.pieces))
         (folder / META).write_bytes(orjson.dumps(meta))
-    return os.getpid()
+    return worker_id()
 
 
 def write_rows(

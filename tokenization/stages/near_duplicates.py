@@ -22,7 +22,8 @@ from tokenization.duplicates.clusters import write_clusters
 from tokenization.duplicates.near import NearDuplicates, cluster
 from tokenization.duplicates.signatures import algorithm, signatures
 from tokenization.hashing import key_of
-from tokenization.stages.documents import ROWS, load_index, run_jobs
+from tokenization.stages.documents import ROWS, load_index
+from tokenization.stages.running import run_jobs
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tokenization.chat import prompts
 from tokenization.chat.prompts import PromptTexts
 from tokenization.hashing import key_of
-from tokenization.stages.documents import ROWS, load_index, run_jobs
+from tokenization.stages.documents import ROWS, load_index
+from tokenization.stages.running import run_jobs
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,18 @@ def open_table(path: Path) -> pa.Table:
     """The table, its buffers mapped from the file."""
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
+
+
+def read_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """These columns of a table, a stored batch at a time, read rather than mapped: what was looked at does not stay in
+    the process's memory."""
+    with pa.OSFile(str(path)) as source:
+        names = pa.ipc.open_file(source).schema.names
+        source.seek(0)
+        options = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
+        reader = pa.ipc.open_file(source, options=options)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number).select(columns)
 
 
 def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

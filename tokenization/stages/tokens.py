@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from tokenization.hashing import key_of
 from tokenization.stages import chat_tokens, text_tokens
-from tokenization.stages.documents import load_index, run_jobs
+from tokenization.stages.documents import load_index
+from tokenization.stages.running import run_jobs
 from tokenization.stages.selection import is_kept, load_prompted, load_slice
 from tokenization.stages.tables import open_table
 from tokenization.stages.tokenizer import opened, tokenizer_path
@@ -74,7 +75,9 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             key = key_of(key, "prompts", trained[number].tobytes().hex())
             jobs.append(chat_tokens.job(workspace, chunk, rows, key, trained[number]))
     size = int(workspace.result("documents", name).value["text_bytes"])
-    metas, workers = run_jobs(workspace, "tokens", module.encode_chunk, jobs, size, name)
+    metas, workers = run_jobs(
+        workspace, "tokens", module.encode_chunk, jobs, size, name, threads=source.kind == "text"
+    )
     keys = [job.key for job in jobs]
     fitted = 0
     if source.kind == "chat":

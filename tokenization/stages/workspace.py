@@ -63,6 +63,20 @@ class StageResult:
         return str(self.value["fingerprint"])
 
 
+def rates(value: dict[str, Any], seconds: float) -> dict[str, float]:
+    """How fast a stage was that read bytes or gave tokens, for the page's plots."""
+    units = {
+        "bytes": ("megabytes_a_second", 1e6),
+        "items": ("items_a_second", 1),
+        "tokens": ("tokens_a_second", 1),
+    }
+    return {
+        name: round(value[counted] / unit / seconds, 3)
+        for counted, (name, unit) in units.items()
+        if seconds > 0 and isinstance(value.get(counted), int)
+    }
+
+
 def ignore(_message: str) -> None:
     """The listener of a workspace nobody listens to."""
 
@@ -152,7 +166,8 @@ class Workspace:
         self.say(f"{stage} {name}".strip())
         began = time.perf_counter()
         value = module.run(self, name, key)
-        value["seconds"] = round(time.perf_counter() - began, 3)
+        seconds = time.perf_counter() - began
+        value |= {"seconds": round(seconds, 3), **rates(value, seconds)}
         self.store.save_result(stage, key, value)
         return self._remember(StageResult(stage, name, key, value, reused=False))
 

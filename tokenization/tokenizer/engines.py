@@ -7,6 +7,7 @@ cost a list a text.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -31,14 +32,20 @@ class FastEncoder:
     """fastokens on a text view; releases the GIL and uses its own threads."""
 
     def __init__(self, text_view: str) -> None:
-        import fastokens
-
-        self._tokenizer: Any = fastokens.Tokenizer.from_json_str(text_view)
+        self._tokenizer: Any = _loaded(text_view)
 
     def encode(self, texts: list[str]) -> tuple[Ids, Offsets]:
         """See TextEncoder."""
         ids, offsets = self._tokenizer.encode_batch_flat(texts, split_special_tokens=True)
         return np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").astype(np.int64)
+
+
+@lru_cache(maxsize=2)
+def _loaded(text_view: str) -> Any:
+    """fastokens' tokenizer of this view, loaded once a process: 150,000 ids take it 2 s."""
+    import fastokens
+
+    return fastokens.Tokenizer.from_json_str(text_view)
 
 
 class OracleEncoder:

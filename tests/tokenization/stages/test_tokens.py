@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ from small_recipes import Project, chat_source, json_lines, sentence, text_sourc
 from tokenization.build.verify import verify
 from tokenization.errors import BuildError
 from tokenization.ledger import Entry, problems
-from tokenization.stages.text_tokens import batches, close_documents
+from tokenization.stages.tables import TableWriter
+from tokenization.stages.text_tokens import batches, close_documents, kept_texts
 
 
 @given(st.lists(st.lists(st.integers(1, 60_000), max_size=6), max_size=8))
@@ -37,9 +39,26 @@ def test_batches_hold_every_text_once_and_in_order(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(text_tokens, "BATCH_BYTES", 10)
     texts = ["a" * 4, "b" * 7, "", "c" * 30, "d"]
-    column = pa.chunked_array([texts[:2], texts[2:]], pa.large_string())
-    made = list(batches(column))
-    assert made == [["aaaa", "bbbbbbb"], ["", "c" * 30], ["d"]]
+    column = pa.array(["zz", *texts], pa.large_string())
+    assert list(batches(column.slice(1))) == [["aaaa"], ["bbbbbbb", ""], ["c" * 30], ["d"]]
+    assert list(batches(column.slice(1, 0))) == []
+
+
+@given(st.lists(st.lists(st.text(max_size=3), max_size=4), min_size=1, max_size=5), st.data())
+def test_kept_texts_are_those_of_the_rows_asked_for_however_the_rows_are_stored(
+    stored: list[list[str]], data: st.DataObject
+) -> None:
+    texts = [text for batch in stored for text in batch]
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts)))
+    rows = np.flatnonzero(np.array(chosen, bool)).astype(np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.arrow"
+        with TableWriter(path) as writer:
+            for batch in stored:
+                place = pa.array(range(len(batch)), pa.int64())
+                writer.write(pa.table({"place": place, "text": pa.array(batch, pa.large_string())}))
+        kept = [text for array in kept_texts(path, rows) for text in array.to_pylist()]
+    assert kept == [text for text, keep in zip(texts, chosen, strict=True) if keep]
 
 
 def long_talks() -> list[dict[str, Any]]:
