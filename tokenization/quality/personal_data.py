@@ -18,83 +18,15 @@ have some.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any
 
 import pyarrow as pa
-from pydantic import Field, model_validator
 
-from tokenization.recipe.section import Problem, Section, refuse
+from tokenization.quality.personal_patterns import PATTERNS, Kind
+from tokenization.recipe.cleaning import PersonalDataSpec
 
-Kind = Literal["email", "ip", "phone"]
-
-_BEFORE = r"(^|[^0-9A-Za-z_.\-+])"  # what may stand before a number: group 1
-_BEHIND = r"($|[^0-9A-Za-z_.]|\.(?:$|[^0-9A-Za-z_]))"  # and behind it, a full stop too: group 2
-
-
-def _one_of(numbers: list[int]) -> str:
-    return f"(?:{'|'.join(map(str, sorted(numbers, reverse=True)))})"
-
-
-_OCTET = _one_of(list(range(256)))
-_PUBLIC_FIRST = _one_of([each for each in range(1, 224) if each not in (10, 127, 169, 172, 192)])
-_PUBLIC_PAIRS = "|".join(
-    (
-        rf"{_PUBLIC_FIRST}\.{_OCTET}",
-        rf"169\.{_one_of([each for each in range(256) if each != 254])}",  # 169.254 is link-local
-        rf"172\.{_one_of([each for each in range(256) if not 16 <= each < 32])}",  # RFC 1918
-        rf"192\.{_one_of([each for each in range(256) if each != 168])}",  # RFC 1918
-    )
-)
-_HEX = "[0-9A-Fa-f]{1,4}"
-_IPV4 = rf"(?:{_PUBLIC_PAIRS})\.{_OCTET}\.{_OCTET}"
-_IPV6 = rf"(?:(?:{_HEX}:){{7}}{_HEX}|{_HEX}:(?:{_HEX}:){{1,5}}(?::{_HEX}){{1,5}})"
-_EMAIL = r"[A-Za-z0-9._%+\-]*[A-Za-z0-9_%+\-]@(?:[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
-_INTERNATIONAL = r"\+[1-9](?:[ .()\-]{0,2}[0-9]){9,14}"  # ITU-T E.164: at most 15 digits
-_CHINESE_MOBILE = r"(?:(?:\+|00)?86[ \-]?)?1[3-9][0-9][ \-]?[0-9]{4}[ \-]?[0-9]{4}"
-
-
-@dataclass(frozen=True)
-class _Pattern:
-    kind: Kind
-    hint: str  # a cheap expression that a text with a match matches too
-    found: str  # groups 1 and 2 stay
-
-
-PATTERNS = (
-    _Pattern("email", r"@[A-Za-z0-9]", rf"(^|[^A-Za-z0-9._%+\-]){_EMAIL}($|[^A-Za-z0-9_@])"),
-    _Pattern("ip", r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", rf"{_BEFORE}{_IPV4}{_BEHIND}"),
-    _Pattern("ip", rf"{_HEX}:{_HEX}:", rf"(^|[^0-9A-Za-z_.:\-]){_IPV6}($|[^0-9A-Za-z_.:]|\.(?:$|[^0-9]))"),
-    _Pattern("phone", r"1[3-9][0-9][ \-]?[0-9]{4}[ \-]?[0-9]{4}", f"{_BEFORE}{_CHINESE_MOBILE}{_BEHIND}"),
-    _Pattern("phone", r"\+[1-9]", rf"(^|[^0-9A-Za-z_.+)\]]){_INTERNATIONAL}{_BEHIND}"),
-)
-
-
-class PersonalDataSpec(Section):
-    """What stands in the place of personal data; null leaves a kind as it is."""
-
-    email: str | None = Field("[email]", description="in the place of an e-mail address")
-    ip: str | None = Field("[IP address]", description="in the place of an IPv4 or IPv6 address")
-    phone: str | None = Field("[phone number]", description="in the place of a phone number")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_left_out(cls, given: Any) -> Any:
-        """Null means something here: the kind stays."""
-        return given
-
-    @model_validator(mode="after")
-    def _replaced_once(self) -> Self:
-        refuse(
-            [
-                Problem((kind,), f"is {text!r}, which is {pattern.kind} itself; it must be another text")
-                for kind, text in self.model_dump().items()
-                for pattern in PATTERNS
-                if text is not None and re.search(pattern.found, text)
-            ]
-        )
-        return self
+__all__ = ["PATTERNS", "Kind", "PersonalDataSpec", "Replaced", "may_hold", "replace_personal_data"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +64,19 @@ def replace_personal_data(texts: pa.LargeStringArray, spec: PersonalDataSpec) ->
     if not changed.any():
         return Replaced(texts, counts, 0)
     return Replaced(column.to_arrow().cast(pa.large_string()), counts, int(changed.sum()))
+
+
+def may_hold(column: pa.LargeStringArray, spec: PersonalDataSpec) -> list[int]:
+    """Rows that may hold what `spec` replaces, ascending; the column may be JSON that holds the texts."""
+    import polars as pl
+
+    texts = pl.Series("text", pl.from_arrow(column), dtype=pl.String)
+    hints = [pattern.hint for pattern in PATTERNS if getattr(spec, pattern.kind) is not None]
+    found = pl.repeat(False, len(texts), dtype=pl.Boolean, eager=True)
+    for hint in hints:
+        found = found | texts.str.contains(hint)
+    rows: list[int] = found.arg_true().to_list()
+    return rows
 
 
 def _replace(column: Any, pattern: str, text: str) -> tuple[Any, Any]:

@@ -17,9 +17,9 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from tokenization.hashing import key_of
 from tokenization.recipe.chat import BUILT_IN_ROLES, ChatSpec, RoleSpec
+from tokenization.recipe.cleaning import CleaningSpec, PersonalDataSpec
 from tokenization.recipe.cron import cron_problem
 from tokenization.recipe.parts import (
-    CleaningSpec,
     MixtureSpec,
     PretrainSpec,
     SftSpec,
@@ -36,6 +36,7 @@ __all__ = [
     "ChatSpec",
     "CleaningSpec",
     "MixtureSpec",
+    "PersonalDataSpec",
     "PretrainSpec",
     "Recipe",
     "RoleSpec",

@@ -1,20 +1,10 @@
-"""The smaller parts of a recipe: tokenizer, cleaning, the two kinds of windows, mixture, training."""
+"""The smaller parts of a recipe: tokenizer, the two kinds of windows, mixture, training."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    WithJsonSchema,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, model_validator
 
 from tokenization.recipe.section import Problem, Section, refuse
 
@@ -58,60 +48,6 @@ class TokenizerSpec(Section):
         twice = sorted({t for t in self.add_special_tokens if self.add_special_tokens.count(t) > 1})
         refuse([Problem(("add_special_tokens",), f"has {token!r} twice; once is enough") for token in twice])
         return self
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f" (did you mean {close[0]}?)" if close else f" (groups are {', '.join(known[:3])})"
-
-
-def _off_is_none(value: Any) -> Any:
-    """YAML 1.1 reads `off` as false, YAML 1.2 as a string."""
-    return None if value is False or value == "off" else value
-
-
-class CleaningSpec(Section):
-    """What happens to documents and sessions before they are encoded."""
-
-    unicode: Literal["nfc", "none"] = Field("nfc", description="Unicode normal form of texts")
-    exact_dedup: bool = Field(True, description="keep one of equal documents, and of equal sessions")
-    near_dedup: Annotated[
-        float | None,
-        BeforeValidator(_off_is_none),
-        WithJsonSchema(
-            {"anyOf": [{"enum": ["off", False]}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]}
-        ),
-    ] = Field(None, gt=0, le=1, description="off, or how alike two documents are one, such as 0.8")
-    min_characters: int = Field(1, ge=0, description="shorter documents are set aside")
-    rules: tuple[str | dict[str, JsonValue], ...] = Field(
-        (),
-        strict=False,
-        description="quality rules for documents, in this order: names or groups (gopher, c4, fineweb), or a name "
-        "with its parameters, such as gopher_word_count: {min: 50}",
-    )
-    dry: bool = Field(False, description="true: rules only count what they would remove")
-
-    @field_validator("rules")
-    @classmethod
-    def _rules_exist(
-        cls, rules: tuple[str | dict[str, JsonValue], ...]
-    ) -> tuple[str | dict[str, JsonValue], ...]:
-        from tokenization.quality.rules import GROUPS, RULES
-
-        names = [rule if isinstance(rule, str) else next(iter(rule), "") for rule in rules]
-        known = [*GROUPS, *RULES]
-        refuse(
-            [
-                Problem((), f"names {name!r}, which is no rule{_nearest(name, known)}; leave it out")
-                for name in names
-                if name not in known
-            ]
-        )
-        return rules
-
-    @field_serializer("near_dedup")
-    def _none_is_off(self, value: float | None) -> float | str:
-        return "off" if value is None else value
 
 
 class PretrainSpec(Section):

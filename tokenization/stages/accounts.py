@@ -132,6 +132,7 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
             "set_aside": set_aside,
             "over_limit": read["over_limit"],
             "changed": read["changed"],
+            "personal_data": read["personal_data"],
             "rules_would_remove": read["rules_would_remove"],
         }
     return accounts

@@ -39,7 +39,7 @@ from tokenization.stages.tables import TableWriter, open_table, write_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store
 
-CODE = "2"
+CODE = "3"
 CHUNK_BYTES = 8 << 20  # 8 to 16 MB encode fastest, and bound a worker's memory
 ROWS, SET_ASIDE, INDEX = "rows.arrow", "set_aside.arrow", "index.arrow"
 
@@ -104,7 +104,7 @@ def parts(workspace: Workspace, name: str) -> list[Any]:
         ],
         [described(options) for options in options_of(workspace, source)],
         described(cleaning_of(workspace)),
-        screen_of(workspace).key() if source.kind == "text" else [],
+        screen_of(workspace, source.kind).key(),
         source.limit,
         chunk_bytes(),
     ]
@@ -127,7 +127,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     if text is not None:
         check_text_fields(files, text, source=name)
     cleaning = cleaning_of(workspace)
-    screen = screen_of(workspace) if text is not None else Screen()
+    screen = screen_of(workspace, source.kind)
     jobs = [
         ReadJob(
             workspace.store,
@@ -203,16 +203,13 @@ def write_rows(
     changed: Counter[str] = Counter()
     set_aside: Counter[str] = Counter()
     would_remove: Counter[str] = Counter()
+    personal_data: Counter[str] = Counter()
     with TableWriter(folder / ROWS) as rows_file, TableWriter(folder / SET_ASIDE) as set_aside_file:
         for batch in batches:
-            rows, aside = (
-                batch.documents if isinstance(batch, DocumentBatch) else batch.sessions,
-                batch.set_aside,
-            )
-            if screen.rules:
-                kept = screened(rows, screen)
-                rows, aside = kept.documents, pa.concat_tables([aside, kept.set_aside])
-                would_remove.update(kept.would_remove)
+            kept = screened(batch.documents if isinstance(batch, DocumentBatch) else batch.sessions, screen)
+            rows, aside = kept.rows, pa.concat_tables([batch.set_aside, kept.set_aside])
+            would_remove.update(kept.would_remove)
+            personal_data.update(kept.personal_data)
             rows_file.write(rows)
             set_aside_file.write(aside)
             lines += batch.lines_read
@@ -225,14 +222,13 @@ def write_rows(
         "set_aside": dict(set_aside),
         "changed": dict(changed),
         "would_remove": dict(would_remove),
+        "personal_data": dict(personal_data),
     }
 
 
 def refuse_unreadable(source: SourceSpec, metas: list[dict[str, Any]]) -> None:
     """A source of which nothing at all can be read is a mistake in the recipe, not a set-aside."""
-    reasons: Counter[str] = Counter()
-    for meta in metas:
-        reasons.update(meta["set_aside"])
+    reasons = Counter(summed(metas, "set_aside"))
     if not sum(meta["kept"] for meta in metas):
         found = (
             ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "the files are empty"
@@ -266,22 +262,24 @@ def build_index(
     whole = whole.slice(0, len(whole) - over)
     columns = {"item": item_ids(whole), **{name: whole.column(name) for name in INDEX_SCHEMA.names[1:]}}
     index = pa.table(columns).cast(INDEX_SCHEMA)
-    reasons: Counter[str] = Counter()
-    changed: Counter[str] = Counter()
-    would_remove: Counter[str] = Counter()
-    for meta in metas:
-        reasons.update(meta["set_aside"])
-        changed.update(meta["changed"])
-        would_remove.update(meta["would_remove"])
     return index, {
         "rows_read": sum(meta["rows_read"] for meta in metas),
         "items": len(index),
         "text_bytes": int(pc.sum(index.column("size")).as_py() or 0),
-        "set_aside": dict(reasons),
+        "set_aside": summed(metas, "set_aside"),
         "over_limit": over,
-        "changed": dict(changed),
-        "rules_would_remove": dict(would_remove),
+        "changed": summed(metas, "changed"),
+        "personal_data": summed(metas, "personal_data"),
+        "rules_would_remove": summed(metas, "would_remove"),
     }
+
+
+def summed(metas: list[dict[str, Any]], field: str) -> dict[str, int]:
+    """The chunks' counts of one kind together."""
+    total: Counter[str] = Counter()
+    for meta in metas:
+        total.update(meta[field])
+    return dict(sorted(total.items()))
 
 
 def item_ids(table: pa.Table) -> pa.Array:

@@ -65,6 +65,7 @@ def test_a_key_left_out_means_what_is_documented() -> None:
         "min_characters": 1,
         "rules": [],
         "dry": False,
+        "personal_data": "off",
     }
     assert found["pretrain"] == {"packing": "concat"} and found["sft"] == {"layout": "packed"}
     assert found["mixture"] == {
