@@ -197,20 +197,20 @@ def session_problems(rows: Rows, wanted: Sessions, prover: Prover, split: str) -
     begins = rows.begins
     ones = np.concatenate([[0], np.cumsum(rows.loss_mask)])
     targets = ones[np.minimum(begins + rows.seq_lens, len(rows.loss_mask))] - ones[begins]
-    claims, kept = [], []
-    for place, row in zip(places, wanted.rows(numbers), strict=True):
-        if (
-            row["spans"] or targets[segments[place]]
-        ):  # a session without any target is another check's business
-            claims.append(row)
-            kept.append(place)
-    chosen = segments[kept]
+    claims = wanted.table.take(pa.array(numbers, pa.int64()))
+    spans = pc.fill_null(pc.list_value_length(claims.column("spans")), 0).to_numpy()
+    judged = (spans > 0) | (
+        targets[segments[places]] > 0
+    )  # one without any target is another check's business
+    claims = claims.filter(pa.array(judged))
+    chosen = segments[places][judged]
     lengths = rows.seq_lens[chosen].astype(np.int64)
     tokens = ranges(begins[chosen], lengths)
     sequences = TokenSequences(
         rows.input_ids[tokens].astype(np.uint32), rows.loss_mask[tokens], offsets_of(lengths)
     )
-    for row, problem in zip(claims, prove_table(prover, claims, sequences), strict=True):
+    for number, problem in enumerate(prove_table(prover, claims, sequences)):
         if problem is not None:
-            problems.append(f"{split}: session {row['item']!r} of {row['source']}: {problem}")
+            item, source = (claims.column(name)[number].as_py() for name in ("item", "source"))
+            problems.append(f"{split}: session {item!r} of {source}: {problem}")
     return problems, len(segments)

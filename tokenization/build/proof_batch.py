@@ -30,14 +30,14 @@ def doubtful(
     unknown = np.flatnonzero(table.unknown(sequences.input_ids))
     strange = set((np.searchsorted(sequences.offsets, unknown, side="right") - 1).tolist())
     known = [number for number in filled if number not in strange]
-    spelled, places = table.spell(_taken(sequences, known).input_ids)
+    spelled, places = table.spell(taken_sequences(sequences, known).input_ids)
     ends = places[offsets_of(sequences.lengths[known])].tolist()
     right = [
         number
         for number, start, stop in zip(known, ends, ends[1:], strict=False)
         if spelled[start:stop] == filled[number].blob
     ]
-    chosen = _taken(sequences, right)
+    chosen = taken_sequences(sequences, right)
     if len(right) < len(known):
         places = table.spell(chosen.input_ids)[1]
     wrong = _wrong(table, stop_ids, [claims[n] for n in right], [filled[n] for n in right], chosen, places)
@@ -45,7 +45,7 @@ def doubtful(
     return [number for number in filled if number not in proven]
 
 
-def _taken(sequences: TokenSequences, numbers: list[int]) -> TokenSequences:
+def taken_sequences(sequences: TokenSequences, numbers: Sequence[int] | IntArray) -> TokenSequences:
     """These sequences."""
     if len(numbers) == len(sequences):
         return sequences

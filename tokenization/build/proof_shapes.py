@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tokenization.build.proof_layout import rewritten
 from tokenization.build.proof_template import Looks, Message
 
@@ -67,6 +70,15 @@ class Shapes:
             return self._literal(text)
         values.append(text)
         return True
+
+    def are_values(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Which texts are values, of which the template sees no more than that they are there: bool [num_texts]."""
+        found = np.array([bool(text) and not text.isspace() for text in texts], bool)
+        for part in self._parts:
+            found &= np.array([part not in text for text in texts], bool)
+        if self._wholes:
+            found &= np.array([len(t) >= 64 or t.strip() not in self._wholes for t in texts], bool)
+        return found
 
     def _literal(self, text: str) -> tuple[str]:
         if self._protected.search(text):

@@ -6,17 +6,23 @@ build directory holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tokenization.build.proof import Claim, Prover
+from tokenization.build.proof_batch import taken_sequences
+from tokenization.build.proof_columns import ClaimedSpans
 from tokenization.build.proof_template import ServedTemplate
 from tokenization.build.proof_view import Demands
+from tokenization.plain_sessions import plain_sessions
 from tokenization.recipe.model import ChatSpec
-from tokenization.sequences import TokenSequences
+from tokenization.sequences import TokenSequences, offsets_of
 
 
 def demands_of(chat: ChatSpec) -> Demands:
@@ -44,11 +50,36 @@ def served_template(
     )
 
 
-def prove_table(
-    prover: Prover, sessions: Iterable[Mapping[str, Any]], sequences: TokenSequences
-) -> list[str | None]:
-    """A problem or None for each sequence; `sessions` are rows with messages, tools, spans, cut and actions."""
-    return prover.prove_many([claim_of(row) for row in sessions], sequences)
+def prove_table(prover: Prover, claims: pa.Table, sequences: TokenSequences) -> list[str | None]:
+    """A problem or None for each sequence; `claims` has columns messages, tools, spans, cut and actions, one row a
+    sequence. Plain sessions on which no policy acted are proved in groups, what is left of them one by one."""
+    problems: list[str | None] = [None] * len(claims)
+    plain = plain_sessions(claims.column("messages"), _is_whole(claims))
+    proven = prover.prove_plain(plain, _spans_of(claims), sequences)
+    left = np.flatnonzero(~proven)
+    if len(left):
+        rows = claims.take(pa.array(left)).to_pylist()
+        found = prover.prove_many([claim_of(row) for row in rows], taken_sequences(sequences, left))
+        for number, problem in zip(left.tolist(), found, strict=True):
+            problems[number] = problem
+    return problems
+
+
+def _is_whole(claims: pa.Table) -> NDArray[np.bool_]:
+    """Which rows are sessions as they came: without tools, uncut, untouched by a policy."""
+    no_tools = pc.is_null(claims.column("tools"))
+    uncut = pc.fill_null(pc.less(claims.column("cut"), 0), True)
+    untouched = pc.equal(pc.fill_null(pc.list_value_length(claims.column("actions")), 0), 0)
+    whole: NDArray[np.bool_] = pc.and_(no_tools, pc.and_(uncut, untouched)).to_numpy()
+    return whole
+
+
+def _spans_of(claims: pa.Table) -> ClaimedSpans:
+    lists = claims.column("spans").combine_chunks()
+    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    flat = lists.flatten()
+    start, stop, message = (flat.field(name).to_numpy() for name in ("start", "stop", "message"))
+    return ClaimedSpans(offsets_of(counts), start, stop, message)
 
 
 def claim_of(row: Mapping[str, Any]) -> Claim:
@@ -64,14 +95,10 @@ def claim_of(row: Mapping[str, Any]) -> Claim:
     )
 
 
-def whole_rows(table: pa.Table, sessions: pa.Table) -> list[dict[str, Any]]:
+def whole_claims(table: pa.Table, sessions: pa.Table) -> pa.Table:
     """A chunk's sequence table with each row's messages and tools filled in from its session."""
-    import pyarrow.compute as pc
-
-    filled = table.set_column(
-        table.schema.get_field_index("messages"),
-        "messages",
-        pc.coalesce(table.column("messages"), sessions.column("messages")),
-    )
-    rows: list[dict[str, Any]] = filled.append_column("tools", sessions.column("tools")).to_pylist()
-    return rows
+    messages = table.column("messages")
+    given = sessions.column("messages")
+    filled = given if messages.null_count == len(messages) else pc.coalesce(messages, given)
+    whole = table.set_column(table.schema.get_field_index("messages"), "messages", filled)
+    return whole.append_column("tools", sessions.column("tools"))

@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.build.proof import Prover
-from tokenization.build.proving import demands_of, prove_table, served_template, whole_rows
+from tokenization.build.proving import demands_of, prove_table, served_template, whole_claims
 from tokenization.chat.outcome import Rendered, SetAside
 from tokenization.chat.rendering import ChatOptions, Renderer
 from tokenization.chat.report import check_stop, report_on
@@ -272,8 +272,8 @@ class Chunk:
         table = sequence_table(sessions, rendered, rows, renderer.policy)
         prover = prover_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
         lossy_before = prover.lossy
-        rows_of = whole_rows(table, sessions.take(pa.array(rendered.session)))
-        problems = prove_table(prover, rows_of, rendered.sequences)
+        claims = whole_claims(table, sessions.take(pa.array(rendered.session)))
+        problems = prove_table(prover, claims, rendered.sequences)
         unproven = {
             int(row): problem
             for row, problem in zip(rendered.session, problems, strict=True)

@@ -9,14 +9,28 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 
 from tokenization.build.proof import Claim, Prover
 from tokenization.build.proof_template import ServedTemplate
 from tokenization.build.proof_view import Demands
+from tokenization.build.proving import prove_table
 from tokenization.sequences import TokenSequences, offsets_of
 from tokenization.tokenizer.definition import Definition
 from tokenization.tokenizer.vocabulary import Vocabulary
 
+CLAIMS = pa.schema(
+    [
+        ("messages", pa.large_string()),
+        ("tools", pa.large_string()),
+        (
+            "spans",
+            pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("message", pa.int32())])),
+        ),
+        ("cut", pa.int32()),
+        ("actions", pa.list_(pa.string())),
+    ]
+)
 MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -134,12 +148,30 @@ def together(made: Sequence[Made]) -> tuple[list[Claim], TokenSequences]:
 
 
 def proved(by: Prover, made: Made) -> str | None:
-    """What the prover says of one sequence, asked by itself and in a batch; both must agree."""
+    """What the prover says of one sequence, asked by itself, in a batch and beside its twin in a table (where plain
+    sessions of one shape are proved as one); all must agree."""
     ids, mask = made.arrays
     claim = made.claim
     alone = by.prove(claim.messages, claim.tools, ids, mask, claim.spans, claim.cut, claim.actions)
     assert by.prove_many(*together([made])) == [alone]
+    claims, sequences = together([made, made])
+    assert prove_table(by, table_of(claims), sequences) == [alone, alone]
     return alone
+
+
+def table_of(claims: Sequence[Claim]) -> pa.Table:
+    """Claims as a chunk's rows."""
+    rows = [
+        {
+            "messages": orjson.dumps(claim.messages).decode(),
+            "tools": orjson.dumps(claim.tools).decode() if claim.tools else None,
+            "spans": [dict(zip(("start", "stop", "message"), span, strict=True)) for span in claim.spans],
+            "cut": -1 if claim.cut is None else claim.cut,
+            "actions": list(claim.actions),
+        }
+        for claim in claims
+    ]
+    return pa.Table.from_pylist(rows, schema=CLAIMS)
 
 
 def chat(*turns: str, system: str | None = None) -> list[dict[str, Any]]:

@@ -1,0 +1,161 @@
+"""Plain sessions, many of one shape at once: the fast side of the proof for nearly every session.
+
+What the sequences of a shape must read is its layout's constants and its sessions' texts in turn; written end to end
+for all of them, that is compared with what their tokens spell, once. Where control tokens, targets, spans and masks
+must stand follows from the lengths of the texts, as matrices, and is compared as arrays.
+
+Guarantees: a session that is called proven here fulfils every law that it is held to by itself (see proof). A shape of
+which any session fails is left, all of it, to be proved one by one, which says what is wrong and where.
+Price: about 2 µs a message and 50 ns a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenization.build.proof_batch import taken_sequences
+from tokenization.build.proof_claim import Claim
+from tokenization.build.proof_layout import Layout, Position
+from tokenization.build.proof_tokens import mask_of, token_ranges
+from tokenization.plain_sessions import PlainSessions
+from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_of
+
+if TYPE_CHECKING:
+    from tokenization.build.proof import Prover
+
+SAMPLE = 256  # one session of a shape in so many is rendered by itself too, and compared with its shape
+
+
+@dataclass(frozen=True)
+class ClaimedSpans:
+    """The recorded targets of sequences; of sequence i: offsets[i] to offsets[i + 1]."""
+
+    offsets: IntArray  # int64 [num_sequences + 1]
+    start: NDArray[np.int32]  # tokens from the sequence's first
+    stop: NDArray[np.int32]
+    message: NDArray[np.int32]
+
+    def of(self, numbers: IntArray, count: int) -> NDArray[np.int64] | None:
+        """Start, stop and message of these sequences' spans, int64 [m, count, 3]; None where one has another
+        number of spans."""
+        if (np.diff(self.offsets)[numbers] != count).any():
+            return None
+        own = self.offsets[:-1][numbers][:, None] + np.arange(count)
+        return np.stack([self.start[own], self.stop[own], self.message[own]], axis=2).astype(np.int64)
+
+
+def proven_in_groups(
+    prover: Prover, plain: PlainSessions, spans: ClaimedSpans, sequences: TokenSequences
+) -> BoolArray:
+    """Which sequences are proven, bool [num_sequences]; `plain.rows` are the sequences that may be looked at: whole
+    sessions, uncut, on which no policy acted."""
+    proven = np.zeros(len(sequences), bool)
+    if prover.prefix_scope != "never" or prover.demands.everything(()):
+        return proven
+    values = prover.shapes.are_values(plain.texts)
+    counts = np.diff(plain.offsets)
+    ready = counts > 0
+    if ready.any():
+        ready[ready] = np.logical_and.reduceat(values, plain.offsets[:-1][ready])
+    for sessions in plain.by_roles().values():
+        sessions = sessions[ready[sessions]]
+        layout = _layout_of(prover, plain, sessions)
+        if layout is not None and _group_holds(prover, layout, plain, sessions, spans, sequences):
+            proven[plain.rows[sessions]] = True
+    prover.by_shape += int(proven.sum())
+    return proven
+
+
+def _layout_of(prover: Prover, plain: PlainSessions, sessions: IntArray) -> Layout | None:
+    """The layout of these sessions, all of one shape; None where they must be proved one by one."""
+    if not len(sessions):
+        return None
+    layouts = prover.layouts_of(Claim(plain.messages(int(sessions[0]))), again=len(sessions) > 1)
+    if layouts is None or len(layouts) != 1:
+        return None
+    layout = layouts[0]
+    if layout.masked is not None or layout.hidden:
+        return None
+    for session in sessions[1::SAMPLE].tolist():
+        claim = Claim(plain.messages(session))
+        if not prover.bears_out(claim, layout):
+            return None
+    return layout
+
+
+def _group_holds(
+    prover: Prover,
+    layout: Layout,
+    plain: PlainSessions,
+    sessions: IntArray,
+    spans: ClaimedSpans,
+    sequences: TokenSequences,
+) -> bool:
+    """Whether every sequence of these sessions is exactly what it must be."""
+    table = prover.table
+    numbers = plain.rows[sessions]
+    own = taken_sequences(sequences, numbers)
+    if table.unknown(own.input_ids).any():
+        return False
+    due = _Due.of(layout, plain, sessions)
+    spelled, places = table.spell(own.input_ids)
+    begins = places[own.offsets]
+    if not (np.array_equal(begins, due.begins) and spelled == due.blob):
+        return False
+    at = np.flatnonzero(table.is_control[own.input_ids])
+    controls = [position for position, _ in layout.controls]
+    ids = np.tile(np.array([token for _, token in layout.controls], np.int64), len(sessions))
+    if not (np.array_equal(places[at], due.at(controls)) and np.array_equal(own.input_ids[at], ids)):
+        return False
+    first, last, whole = token_ranges(places, due.at(layout.starts), due.at(layout.stops))
+    told = spans.of(numbers, len(layout.messages))
+    if told is None or not whole.all():
+        return False
+    base = np.repeat(own.offsets[:-1], len(layout.messages))
+    expected = np.stack([first - base, last - base, np.tile(layout.messages, len(sessions))], axis=1)
+    if not np.array_equal(told.reshape(-1, 3), expected):
+        return False
+    if prover.stop_ids is not None:
+        closes = [a != b for a, b in zip(layout.messages, (*layout.messages[1:], -1), strict=True)]
+        stops = own.input_ids[last[np.tile(np.array(closes, bool), len(sessions))] - 1]
+        if not np.isin(stops, list(prover.stop_ids)).all():
+            return False
+    return np.array_equal(own.loss_mask, mask_of(len(own.loss_mask), first, last, own.offsets[:-1]))
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What the sequences of some sessions must spell, end to end, and where a layout's positions come to stand."""
+
+    blob: bytes
+    begins: IntArray  # int64 [m + 1]  bytes: where each session begins
+    bases: IntArray  # int64 [m, num_constants]  bytes from the session's first: where each constant begins
+
+    @classmethod
+    def of(cls, layout: Layout, plain: PlainSessions, sessions: IntArray) -> _Due:
+        size = len(sessions)
+        first = plain.offsets[:-1][sessions]
+        pieces: list[Any] = [layout.constants[0]] * (size * (2 * len(layout.slots) + 1))
+        step = 2 * len(layout.slots) + 1
+        bases = np.zeros((size, len(layout.constants)), np.int64)
+        for number, (message, treat) in enumerate(layout.slots):
+            texts = [plain.texts[place] for place in (first + message).tolist()]
+            written = [(text if treat is None else treat(text)).encode() for text in texts]
+            pieces[2 * number + 1 :: step] = written
+            pieces[2 * number + 2 :: step] = [layout.constants[number + 1]] * size
+            length = np.fromiter(map(len, written), np.int64, size)
+            bases[:, number + 1] = bases[:, number] + len(layout.constants[number]) + length
+        total = bases[:, -1] + len(layout.constants[-1])
+        return cls(b"".join(pieces), offsets_of(total), bases)
+
+    def at(self, positions: Sequence[Position]) -> IntArray:
+        """Where these positions stand in the blob, session by session: int64 [m * len(positions)]."""
+        constant = np.array([place for place, _ in positions], np.int64)
+        offset = np.array([offset for _, offset in positions], np.int64)
+        found: IntArray = (self.bases[:, constant] + offset + self.begins[:-1, None]).ravel()
+        return found
