@@ -9,20 +9,28 @@ from assets.reports import explained, materialized
 from assets.settings import Settings
 from tokenization.build.layout import publish, published
 from tokenization.recipe.model import Recipe
-from tokenization.stages import candidate, preview, selection, tokenizer, windows
+from tokenization.stages import candidate, draw, preview, selection, tokenizer, windows
 
 DESCRIPTIONS = {
     "selection": "Which items stay: exact duplicates out (the first in recipe order stays), validation split off.",
     "tokenizer": "The recipe's tokenizer, loaded or trained; the fast encoder proved equal to the reference.",
+    "draw": "Which documents the share needs: whole ones, by a seeded hash; only they are encoded.",
     "windows": "The plan: which tokens stand in which window, in which order. Token counts leave padding out.",
     "loss_mask_preview": "Loss masks to look at: what is trained (green) and what is only read, with a page to search.",
     "candidate": "The build directory, whole, not yet published: the blocking checks look at this.",
     "dataset": "The published build: what `OUT` shows, and trainers read. It changes only when every check passed.",
 }
 STAGE_OF = {"loss_mask_preview": "preview"}  # where the asset's name says more than the stage's
-GROUPS = {"selection": "select", "tokenizer": "encode", "windows": "pack", "loss_mask_preview": "preview"}
+GROUPS = {
+    "selection": "select",
+    "draw": "select",
+    "tokenizer": "encode",
+    "windows": "pack",
+    "loss_mask_preview": "preview",
+}
 KINDS = {
     "selection": "numpy",
+    "draw": "numpy",
     "tokenizer": "huggingface",
     "windows": "numpy",
     "loss_mask_preview": "html",
@@ -34,9 +42,11 @@ def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
     """What each of these assets is made from."""
     items = [naming.items_key(recipe, source.name) for source in recipe.sources]
     tokens = [naming.tokens_key(recipe, source.name) for source in recipe.sources]
+    chats = [naming.tokens_key(recipe, source.name) for source in recipe.chat_sources]
     return {
         "selection": items,
         "tokenizer": items,
+        "draw": [*chats, naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")],
         "windows": [*tokens, naming.key(recipe, "selection")],
         "candidate": [naming.key(recipe, "windows")],
         "loss_mask_preview": [naming.key(recipe, "candidate")],
@@ -48,6 +58,7 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
     stage = STAGE_OF.get(name, name)
     code = {
         "selection": selection,
+        "draw": draw,
         "tokenizer": tokenizer,
         "windows": windows,
         "preview": preview,

@@ -16,6 +16,7 @@ HIDDEN = {
     "chunks",
     "objects",
     "kept",
+    "encoded",
     "slices",
     "prompted",
     "pack",

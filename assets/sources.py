@@ -7,6 +7,7 @@ from assets.reports import explained, materialized
 from assets.settings import Settings
 from tokenization.recipe.model import Recipe, SourceSpec
 from tokenization.stages import documents, tokens
+from tokenization.stages.draw import draws
 
 
 def raw_spec(recipe: Recipe, source: SourceSpec) -> dg.AssetSpec:
@@ -58,14 +59,15 @@ def tokens_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefi
             naming.items_key(recipe, source.name),
             naming.key(recipe, "selection"),
             naming.key(recipe, "tokenizer"),
+            *([naming.key(recipe, "draw")] if source.kind == "text" and draws(recipe) else []),
         ],
         group_name="encode",
         kinds={"numpy"},
         owners=[naming.OWNER],
         code_version=tokens.CODE,
         description=(
-            f"The kept {naming.ITEMS[source.kind]} of source `{source.name}`, {what}. `tokens` counts everything, "
-            f"`target_tokens` what the loss sees."
+            f"The kept and drawn {naming.ITEMS[source.kind]} of source `{source.name}`, {what}. "
+            f"`tokens` counts everything, `target_tokens` what the loss sees."
         ),
     )
     def source_tokens(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult[None]:

@@ -1,15 +1,16 @@
 """`tokenmill build`: what is stale is found before a Dagster run is opened, and only that is run.
 
 The same asset graph as in the page, in process, on the same instance. Which sources' tokens are stale depends on the
-selection, and the selection on every source's items; so where some sources changed and others did not, a first run
-makes items and selection, and a second one exactly what those changed. Where nothing changed no run is opened:
+selection, and the selection on every source's items; which texts' tokens, on the draw, and that on the chats' tokens.
+So where some sources changed and others did not, a first run makes items and selection, a second one the draw where the
+recipe has one, and a last one exactly what those changed. Where nothing changed no run is opened:
 one observation of the dataset is recorded.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tokenization.errors import BuildError, RecipeError, TokenmillError
 from tokenization.stages.workspace import Workspace
 
 Node = tuple[str, str]
-EARLY = ("documents", "selection", "tokenizer")
+DECISIONS: tuple[Node, ...] = (("selection", ""), ("draw", ""))  # which say what else is stale
 
 
 @dataclass(frozen=True)
@@ -118,16 +119,18 @@ def refreshed(workspace: Workspace) -> Workspace:
     return replace(workspace, _found={}, _inputs={}, rehash=False)
 
 
-def phases(workspace: Workspace, missing: list[Node]) -> Any:
-    """Lists of nodes to run, one Dagster run each; the second is decided after the first has run."""
-    documents = [node for node in workspace.nodes() if node[0] == "documents"]
-    changed = [node for node in documents if node in missing]
-    moved = bool(changed) or ("selection", "") in missing
-    if not moved or len(changed) == len(documents):
+def phases(workspace: Workspace, missing: list[Node]) -> Iterator[list[Node]]:
+    """Lists of nodes to run, one Dagster run each; what is stale after a decision is known once that has run."""
+    nodes = workspace.nodes()
+    if all(node in missing for node in nodes if node[0] == "documents"):
         yield missing
         return
-    yield [node for node in missing if node[0] in EARLY]
-    yield stale(refreshed(workspace)) or [("candidate", "")]
+    for decision in DECISIONS:
+        if decision in missing:
+            so_far = nodes[: nodes.index(decision) + 1]
+            yield [node for node in missing if node in so_far]
+            missing = stale(refreshed(workspace)) or [("candidate", "")]
+    yield missing
 
 
 def is_published(workspace: Workspace, instance: dg.DagsterInstance) -> bool:

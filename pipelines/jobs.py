@@ -9,9 +9,10 @@ import dagster as dg
 
 from assets import checks, dataset, naming, sources, training
 from tokenization.recipe.model import Recipe
+from tokenization.stages.draw import draws
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-PARTS = ("selection", "tokenizer", "windows", "loss_mask_preview", "candidate")
+PARTS = ("selection", "tokenizer", "draw", "windows", "loss_mask_preview", "candidate")
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ def recipe_definitions(recipe: Recipe, path: Path) -> RecipeDefinitions:
             sources.items_asset(recipe, where, source),
             sources.tokens_asset(recipe, where, source),
         ]
-    assets += [dataset.stage_asset(recipe, where, name) for name in PARTS]
+    parts = [name for name in PARTS if name != "draw" or draws(recipe)]
+    assets += [dataset.stage_asset(recipe, where, name) for name in parts]
     assets.append(dataset.dataset_asset(recipe, where))
-    built = [naming.key(recipe, name) for name in (*PARTS, "dataset")]
+    built = [naming.key(recipe, name) for name in (*parts, "dataset")]
     for source in recipe.sources:
         built += [naming.items_key(recipe, source.name), naming.tokens_key(recipe, source.name)]
     build = dg.define_asset_job(

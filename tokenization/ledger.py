@@ -65,7 +65,8 @@ class Entry:
 CHAIN = (
     ("ingest", "select", "documents"),
     ("ingest", "select", "sessions"),
-    ("select", "encode", "documents"),
+    ("select", "draw", "documents"),
+    ("draw", "encode", "documents"),
     ("select", "render", "sessions"),
     ("encode", "pack", "tokens"),
     ("pack", "mix", "tokens"),

@@ -38,6 +38,14 @@ class Store:
     def has(self, stage: str, key: str) -> bool:
         return self.path(stage, key).is_dir()
 
+    def members(self, stage: str, group: str) -> list[str]:
+        """The keys `GROUP-…` of the stage's objects, sorted."""
+        try:
+            with os.scandir(self.path(stage, group).parent) as entries:
+                return sorted(entry.name for entry in entries if entry.name.startswith(f"{group}-"))
+        except FileNotFoundError:
+            return []
+
     @contextmanager
     def writing(self, stage: str, key: str) -> Iterator[Path]:
         """A fresh folder to fill; it becomes the object when the block ends well, and vanishes otherwise."""

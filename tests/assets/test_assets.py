@@ -133,7 +133,7 @@ def test_every_asset_of_a_build_tells_its_numbers_and_its_version(
     good: Project, told: dict[str, Any]
 ) -> None:
     manifest = good.manifest
-    assert len(told) == 14
+    assert len(told) == 15
     for name, materialization in told.items():
         assert materialization.tags["dagster/data_version"], name
         assert materialization.metadata["reused"].value is False or name == "dataset", name

@@ -242,6 +242,7 @@ def test_the_ledger_is_what_counting_again_gives(
     assert checked == {
         "ingest": 4,
         "select": 4,
+        "draw": 2,
         "encode": 6,
         "render": 2,
         "cut": 2,

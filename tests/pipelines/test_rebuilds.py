@@ -35,7 +35,7 @@ def observations(project: Project) -> list[Any]:
 def test_a_first_build_is_one_run_of_every_asset_and_its_checks(good: Project) -> None:
     sources = ["documents/books", "documents/web", "sessions/questions", "sessions/talks"]
     (steps,) = good.steps()
-    assert steps == sorted([*sources, *TOKENS, "selection", "tokenizer", "windows", *LAST])
+    assert steps == sorted([*sources, *TOKENS, "draw", "selection", "tokenizer", "windows", *LAST])
 
 
 def test_an_unchanged_recipe_opens_no_run_and_records_one_observation(
@@ -68,8 +68,8 @@ def test_touching_one_source_makes_its_chain_again_and_the_small_global_assets(m
     mine.file("data/web.jsonl", json_lines(rows))
     told = mine.built()
     assert told["reused"] is False
-    early, late = mine.steps()[1:]
-    assert early == ["documents/web", "selection", "tokenizer"]
+    early, draw, late = mine.steps()[1:]
+    assert early == ["documents/web", "selection", "tokenizer"] and draw == ["draw"]
     assert late == sorted(["tokens/web", "windows", *LAST])
     assert {stage: len(mine.objects(stage) - keys) for stage, keys in before.items()} == {
         "rows": 1,
@@ -83,8 +83,8 @@ def test_a_duplicate_earlier_in_the_recipe_makes_the_other_source_s_tokens_again
     copied = web_rows()[3]
     mine.file("data/books/a-copy.txt", copied["text"])
     mine.built()
-    early, late = mine.steps()[1:]
-    assert early == ["documents/books", "selection", "tokenizer"]
+    early, draw, late = mine.steps()[1:]
+    assert early == ["documents/books", "selection", "tokenizer"] and draw == ["draw"]
     assert late == sorted(["tokens/books", "tokens/web", "windows", *LAST])
     assert mine.manifest["sources"]["web"]["set_aside"]["exact_duplicate"] == 2
     aside = [json.loads(line) for line in (mine.out / "quarantine/web.jsonl").read_text().splitlines()]
@@ -96,8 +96,8 @@ def test_a_duplicate_earlier_in_the_recipe_makes_the_other_source_s_tokens_again
 @pytest.mark.parametrize(
     ("changes", "runs"),
     [
-        ({"seed": 18, "validation": 0.2}, [["selection"], ["windows", *LAST]]),
-        ({"mixture": {"pretrain_share": 0.12}}, [["windows", *LAST]]),
+        ({"seed": 18, "validation": 0.2}, [["selection"], ["draw"], ["windows", *LAST]]),
+        ({"mixture": {"pretrain_share": 0.12}}, [["draw"], ["windows", *LAST]]),
         pytest.param({"pretrain": {"packing": "best_fit"}}, [["windows", *LAST]], marks=pytest.mark.slow),
     ],
     ids=["seed and validation", "share", "packing"],
@@ -121,7 +121,10 @@ def test_another_window_encodes_nothing_but_the_sessions_that_no_longer_fit(
     workspace = mine.workspace()
     values = {name: workspace.result("tokens", name).value for name in ("questions", "talks", "books", "web")}
     assert len(mine.objects("tokens") - tokens) == sum(v["refitted_chunks"] for v in values.values()) == 1
-    assert mine.steps()[1:] == [sorted(["tokens/questions", "tokens/talks", "windows", *LAST])]
+    assert mine.steps()[1:] == [
+        ["draw", "tokens/questions", "tokens/talks"],
+        sorted(["windows", *LAST]),
+    ]
     assert values["talks"]["actions"]["drop_turns"] > 0
 
 

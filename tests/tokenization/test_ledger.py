@@ -44,11 +44,16 @@ def test_what_leaves_a_stage_must_enter_the_next_summed_over_sources() -> None:
         Entry("ingest", "documents", 4, 3, "b", removed={"empty": 1}),
     ]
     chosen = [Entry("select", "documents", 5, 5, "a"), Entry("select", "documents", 3, 3, "b")]
-    encoded = [Entry("encode", "documents", 8, 8)]
-    assert problems([*read, *chosen, *encoded]) == []
-    assert problems([*read, chosen[0], *encoded]) == [
+    drawn = [Entry("draw", "documents", 8, 6, removed={"not_drawn": 2})]
+    encoded = [Entry("encode", "documents", 6, 6)]
+    assert problems([*read, *chosen, *drawn, *encoded]) == []
+    assert problems([*read, chosen[0], *drawn, *encoded]) == [
         "8 documents leave ingest and 5 enter select",
-        "5 documents leave select and 8 enter encode",
+        "5 documents leave select and 8 enter draw",
+    ]
+    assert problems([*read, *chosen, *encoded]) == [
+        "8 documents leave select and 0 enter draw",
+        "0 documents leave draw and 6 enter encode",
     ]
 
 
@@ -56,6 +61,7 @@ def test_units_are_kept_apart() -> None:
     rows = [
         Entry("ingest", "documents", 2, 2),
         Entry("select", "documents", 2, 2),
+        Entry("draw", "documents", 2, 2),
         Entry("encode", "documents", 2, 2),
         Entry("ingest", "sessions", 7, 7),
         Entry("select", "sessions", 7, 7),

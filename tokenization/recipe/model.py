@@ -88,7 +88,9 @@ class Recipe(Section):
     validation: float = Field(
         0.0, ge=0, lt=1, description="the part of documents and sessions that is kept from training"
     )
-    encode_all: bool = Field(False, description="true: encode documents that the mixture does not draw too")
+    encode_all: bool = Field(
+        False, description="true: encode every document, also where the mixture needs only some of them"
+    )
     train: TrainSpec | None = Field(None, description="train a model on the dataset")
     schedule: str | None = Field(None, description='when to build again, a cron line such as "0 2 * * *"')
 

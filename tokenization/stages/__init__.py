@@ -1,8 +1,11 @@
 """The stages from raw files to a published build, each a plain function over the store.
 
-    documents/SOURCE ─┬─► selection ─┐                    (texts: documents; chats: sessions)
-                      ├─► tokenizer ─┼─► tokens/SOURCE ─► windows ─► candidate ─► dataset
-                      └──────────────┘                                     └─► preview
+    documents/SOURCE ─┬─► selection ─┐ (texts: documents; chats: sessions)
+                      ├─► tokenizer ─┼─► tokens/CHAT ─► draw ─► tokens/TEXT ─► windows ─► candidate ─► dataset
+                      └──────────────┘                                                       └─► preview
+
+The chats' tokens say how much text the share asks for; `draw` says which documents that is, and the others are not
+encoded. Where nothing is mixed, or the recipe says `encode_all`, there is no draw.
 
 A stage is a module with three things: `CODE` (its version: raise it when its output changes),
 `parts(workspace, name)` (everything its result depends on) and `run(workspace, name, key)` (the work; what it

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokenization.ledger import Entry
+from tokenization.stages.draw import draws
 from tokenization.stages.windows import SPLITS
 from tokenization.stages.workspace import Workspace
 
@@ -78,7 +79,9 @@ def source_entries(workspace: Workspace, name: str) -> list[Entry]:
         ),
     ]
     if source.kind == "text":
-        entries.append(Entry("encode", unit, kept, tokens["items"], name))
+        left = undrawn(workspace, name)
+        entries.append(Entry("draw", unit, kept, kept - left, name, removed=nonzero(not_drawn=left)))
+        entries.append(Entry("encode", unit, kept - left, tokens["items"], name))
     else:
         sessions = tokens["sessions"]
         entries.append(Entry("render", unit, kept, kept - turned_away, name, removed=tokens["set_aside"]))
@@ -126,7 +129,11 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
             "licence": source.licence,
             "files": read["files"],
             "rows": read["rows_read"],
-            "items": chosen["train"] + chosen["validation"] - sum(tokens["set_aside"].values()),
+            "items": chosen["train"]
+            + chosen["validation"]
+            - sum(tokens["set_aside"].values())
+            - undrawn(workspace, source.name),
+            "not_drawn": undrawn(workspace, source.name),
             "tokens": tokens["tokens"],
             "target_tokens": tokens["target_tokens"],
             "set_aside": set_aside,
@@ -136,6 +143,13 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
             "rules_would_remove": read["rules_would_remove"],
         }
     return accounts
+
+
+def undrawn(workspace: Workspace, name: str) -> int:
+    """How many of a source's documents the share did not need."""
+    if workspace.source(name).kind != "text" or not draws(workspace.recipe):
+        return 0
+    return int(workspace.result("draw").value["counts"][name]["not_drawn"])
 
 
 def duplicates(chosen: dict[str, int]) -> dict[str, int]:

@@ -27,13 +27,15 @@ from tokenization.stages.accounts import ledger_of, source_accounts
 from tokenization.stages.documents import INDEX
 from tokenization.stages.near_duplicates import NAME as NEAR_DUPLICATES
 from tokenization.stages.shard_jobs import ShardJob, write_shard_job
+from tokenization.stages.tables import write_table
 from tokenization.stages.tokenizer import opened, tokenizer_path
+from tokenization.stages.tokens import load_sequences
 from tokenization.stages.windows import SPLITS, Rows
 from tokenization.stages.workspace import Workspace
 from tokenization.store import write_json
 from tokenization.tokenizer.save import save_tokenizer
 
-CODE = "2"
+CODE = "3"
 PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars", "jinja2")
 
 
@@ -172,17 +174,19 @@ def write_dataset(workspace: Workspace, folder: Path) -> dict[str, Any]:
     window = None if recipe.sft.layout == "rows" else recipe.window
     names: dict[str, list[str]] = {}
     jobs: list[ShardJob] = []
+    places = write_places(workspace, folder / ".places")
     for split in SPLITS:
         target = folder / "dataset" / split
         target.mkdir(parents=True)
         borders = shard_borders(Rows.load(plan, split))
         names[split] = [shards.shard_name(number, len(borders) - 1) for number in range(len(borders) - 1)]
         jobs += [
-            shard_job(workspace, target / file, plan, split, first, last, window)
+            shard_job(workspace, target / file, plan, places, split, first, last, window)
             for file, first, last in zip(names[split], borders[:-1], borders[1:], strict=True)
         ]
     tokens = sum(workspace.result("windows").value["splits"][split]["tokens"] for split in SPLITS)
     map_shards(write_shard_job, jobs, workspace.engine, work_bytes=tokens)
+    shutil.rmtree(folder / ".places")
     weights = workspace.result("windows").value["loss_weights"]
     described = {split: describe_split(folder, split, names[split], workspace) for split in SPLITS}
     for split in SPLITS:
@@ -190,6 +194,15 @@ def write_dataset(workspace: Workspace, folder: Path) -> dict[str, Any]:
         shards.write_split_metadata(folder / "dataset" / split, names[split], digest, split, window, weights)
     shards.write_dataset_metadata(folder / "dataset", SPLITS)
     return described
+
+
+def write_places(workspace: Workspace, folder: Path) -> tuple[Path, ...]:
+    """For each source, a table for the writers of shards: where each of its sequences lies."""
+    folder.mkdir()
+    paths = tuple(folder / f"{source.name}.arrow" for source in workspace.recipe.sources)
+    for source, path in zip(workspace.recipe.sources, paths, strict=True):
+        write_table(load_sequences(workspace, source.name).select(["object", "begin"]), path)
+    return paths
 
 
 def shard_borders(rows: Rows) -> list[int]:
@@ -200,12 +213,20 @@ def shard_borders(rows: Rows) -> list[int]:
 
 
 def shard_job(
-    workspace: Workspace, path: Path, plan: Path, split: str, first: int, last: int, window: int | None
+    workspace: Workspace,
+    path: Path,
+    plan: Path,
+    places: tuple[Path, ...],
+    split: str,
+    first: int,
+    last: int,
+    window: int | None,
 ) -> ShardJob:
     store, recipe = workspace.store, workspace.recipe
     return ShardJob(
         path=path,
         plan=plan,
+        places=places,
         split=split,
         first=first,
         last=last,

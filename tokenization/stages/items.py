@@ -68,15 +68,12 @@ def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def source_items(workspace: Workspace, name: str) -> Any:
-    """A source's rows of the table, one token object at a time."""
+    """A source's rows of the table, a part at a time."""
     sequences = load_sequences(workspace, name)
     index = load_index(workspace, name)
     held_out = load_slice(workspace, name) == VALIDATION
     result = workspace.result("tokens", name).value
-    object_of = sequences.column("object").to_numpy()
-    for number, (key, chunk) in enumerate(zip(result["objects"], result["chunks"], strict=True)):
-        first, last = np.searchsorted(object_of, [number, number + 1])
-        part = sequences.slice(int(first), int(last - first))
+    for key, chunk, part in source_parts(result, sequences):
         item = part.column("item")
         rows = index.take(item)
         cut = part.column("cut")
@@ -103,6 +100,18 @@ def source_items(workspace: Workspace, name: str) -> Any:
             **session_columns(workspace, name, chunk, key, count),
         }
         yield pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def source_parts(result: dict[str, Any], sequences: pa.Table) -> Iterator[tuple[str, int, pa.Table]]:
+    """(tokens object, its chunk, its sequences) of chats; texts, whose objects are not read, so many rows at a time."""
+    if result["kind"] == "text":
+        for first in range(0, len(sequences), ROW_GROUP):
+            yield "", -1, sequences.slice(first, ROW_GROUP)
+        return
+    object_of = sequences.column("object").to_numpy()
+    for number, (key, chunk) in enumerate(zip(result["objects"], result["chunks"], strict=True)):
+        first, last = np.searchsorted(object_of, [number, number + 1])
+        yield key, chunk, sequences.slice(int(first), int(last - first))
 
 
 def session_columns(workspace: Workspace, name: str, chunk: int, key: str, count: int) -> dict[str, Any]:

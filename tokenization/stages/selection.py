@@ -177,10 +177,21 @@ def in_validation(hashes: Hashes, fraction: float, seed: int) -> NDArray[np.bool
     """Which items the seeded hash sends to validation, bool [num_items]; about `fraction` of them."""
     if fraction <= 0:
         return np.zeros(len(hashes), bool)
+    return seeded(hashes, seed) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
+
+
+def seeded_order(hashes: Hashes, seed: int) -> NDArray[np.int64]:
+    """An order of items that depends on (seed, content) alone, equal contents as they stood: int64 [num_items]."""
+    order: NDArray[np.int64] = np.argsort(seeded(hashes, seed), kind="stable")
+    return order
+
+
+def seeded(hashes: Hashes, seed: int) -> NDArray[np.uint64]:
+    """A number for each content and this seed, as good as chance: uint64 [num_items]."""
     mixed = (
         hashes[:, 0] ^ (hashes[:, 1] * np.uint64(0x9E3779B97F4A7C15)) ^ splitmix(np.array([seed], np.uint64))
     )
-    return splitmix(mixed) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
+    return splitmix(mixed)
 
 
 def splitmix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

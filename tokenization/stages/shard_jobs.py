@@ -41,6 +41,7 @@ class ShardJob:
     last: int
     names: tuple[str, ...]  # of the sources
     objects: tuple[tuple[Path, ...], ...]  # [source][object]
+    places: tuple[Path, ...]  # [source]  where its sequences lie: one row each, object and begin
     indices: tuple[Path, ...]  # [source]  the source's index.arrow
     window: int | None
     pad_token_id: int
@@ -82,12 +83,12 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     ids = np.full(int(row_offsets[-1]), job.pad_token_id, np.int32)
     mask = np.zeros(int(row_offsets[-1]), np.bool_)
     pretrain = rows.kind[first:last][row_of] == PRETRAIN
-    group = part["source"].astype(np.int64) << 32 | part["object"]
+    group, begin = find_tokens(job, part)
     for value in np.unique(group):
         where = np.flatnonzero(group == value)
         stored_ids, stored_mask = token_object(job.objects[int(value >> 32)][int(value & 0xFFFFFFFF)])
         target = ranges(place[where], length[where])
-        origin = ranges(part["begin"][where], length[where])
+        origin = ranges(begin[where], length[where])
         ids[target] = stored_ids[origin]
         mask[target] = True if stored_mask is None else stored_mask[origin]
     mask[place] = False  # the first token of a segment: nothing in the segment predicts it
@@ -103,6 +104,19 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
         window=job.window,
         loss_weights=weights,
     )
+
+
+def find_tokens(job: ShardJob, part: dict[str, NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each segment's tokens lie: (source and object as one number, first token in the object)."""
+    group = np.empty(len(part["source"]), np.int64)
+    begin = np.empty(len(group), np.int64)
+    for source in np.unique(part["source"]):
+        where = np.flatnonzero(part["source"] == source)
+        places = open_table(job.places[int(source)])
+        sequence = part["sequence"][where]
+        group[where] = int(source) << 32 | places.column("object").to_numpy()[sequence].astype(np.int64)
+        begin[where] = places.column("begin").to_numpy()[sequence] + part["start"][where]
+    return group, begin
 
 
 def segment_columns(

@@ -1,14 +1,16 @@
-"""Stage `tokens`: a source's kept items become token sequences, chunk by chunk.
+"""Stage `tokens`: a source's items become token sequences, chunk by chunk.
 
 Texts are encoded and closed with the document end; sessions are rendered, masked and proved. A chunk's object is
 `ids.bin` (uint16 where the largest id allows, else uint32), for chats `mask.bin` (one byte a token), `sequences.arrow`
 (one row a sequence) and, for chats, `set_aside.arrow`.
 
-An object depends on its chunk, on which of its items are kept, and on the tokenizer, so a changed seed, share or split
-encodes nothing, and neither does another window length: only sessions longer than the window are rendered
-again, into an object of their own.
+A document is encoded once for a tokenizer, whatever is chosen beside it (see text_pieces), so a changed seed, share,
+split or window encodes nothing that was encoded before: nothing at all with `encode_all`, else the documents newly
+drawn (see draw). A chat object depends on its chunk, on which of its sessions are kept, on tokenizer, template and
+policies; another window renders only the sessions longer than it again, into an object of their own.
 
-Guarantees: every kept item has its sequences here or a reason in `set_aside`; every chat sequence was proved.
+Guarantees: every item that is kept, and drawn, has its sequences here or a reason in `set_aside`; every chat sequence
+was proved.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.hashing import key_of
-from tokenization.stages import chat_tokens, text_tokens
+from tokenization.stages import chat_tokens, text_pieces
 from tokenization.stages.documents import load_index
+from tokenization.stages.draw import draws, load_encoded
 from tokenization.stages.running import run_jobs
 from tokenization.stages.selection import is_kept, load_prompted, load_slice
 from tokenization.stages.tables import open_table
+from tokenization.stages.text_pieces import rows_by_chunk
 from tokenization.stages.tokenizer import opened, tokenizer_path
 from tokenization.stages.workspace import Workspace
 
-CODE = "2"
+CODE = "3"
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
@@ -38,14 +42,16 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     tokenizer = workspace.find("tokenizer")
     if documents is None or selection is None or tokenizer is None:
         return None
-    common = [
-        documents.fingerprint,
-        selection.value["kept"][name],
-        tokenizer.fingerprint,
-        tokenizer.value["engine"],
-    ]
-    if workspace.source(name).kind == "text":
-        return common
+    is_text = workspace.source(name).kind == "text"
+    chosen = selection.value["kept"][name]
+    if is_text and draws(workspace.recipe):
+        drawn = workspace.find("draw")
+        if drawn is None:
+            return None
+        chosen = drawn.value["encoded"][name]
+    common = [documents.fingerprint, chosen, tokenizer.fingerprint, tokenizer.value["engine"]]
+    if is_text:
+        return [text_pieces.CODE, *common]
     return [
         *common,
         selection.value["prompted"].get(name),
@@ -56,38 +62,72 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
-    source = workspace.source(name)
-    module = text_tokens if source.kind == "text" else chat_tokens
+    return encoded(workspace, name) if workspace.source(name).kind == "text" else rendered(workspace, name)
+
+
+def chosen_documents(workspace: Workspace, name: str) -> NDArray[np.bool_]:
+    """Which documents of a text source have tokens, bool, one a row of its index."""
+    if draws(workspace.recipe):
+        return load_encoded(workspace, name)
+    return is_kept(load_slice(workspace, name))
+
+
+def encoded(workspace: Workspace, name: str) -> dict[str, Any]:
+    """A text source's summary."""
+    chosen = chosen_documents(workspace, name)
+    made = text_pieces.encode(workspace, name, chosen)
+    lengths = text_pieces.places(
+        workspace, name, chosen, list(zip(made.pieces, made.chunks, strict=True))
+    ).length
+    count, tokens = len(lengths), int(lengths.sum(dtype=np.int64))
+    return {
+        "fingerprint": key_of(made.name),
+        "kind": "text",
+        "objects": made.pieces,
+        "chunks": made.chunks,
+        "workers": made.workers,
+        "refitted_chunks": 0,
+        "items": count,
+        "set_aside": {},
+        "sequences": count,
+        "tokens": tokens,
+        "target_tokens": tokens - count,  # of whole documents as one segment each
+        "separators": count,
+        **dict.fromkeys(("sessions", "proven", "lossy", "cuts"), 0),
+    }
+
+
+def rendered(workspace: Workspace, name: str) -> dict[str, Any]:
+    """A chat source's summary."""
     chunks = workspace.result("documents", name).value["chunks"]
     chosen = is_kept(load_slice(workspace, name))
-    kept = rows_by_chunk(workspace, name, len(chunks), chosen)
+    kept = [rows for _, rows in rows_by_chunk(workspace, name, len(chunks), chosen)]
     prompted = load_prompted(workspace, name)
-    trained = None if prompted is None else rows_by_chunk(workspace, name, len(chunks), chosen & prompted)
-    depends = module.depends(workspace)
-    jobs: list[Any] = []
+    trained = (
+        None
+        if prompted is None
+        else [rows for _, rows in rows_by_chunk(workspace, name, len(chunks), chosen & prompted)]
+    )
+    depends = chat_tokens.depends(workspace)
+    jobs: list[chat_tokens.RenderJob] = []
     for number, (chunk, rows) in enumerate(zip(chunks, kept, strict=True)):
         if not len(rows):
             continue
         key = key_of("tokens", CODE, chunk, rows.tobytes().hex(), *depends)
         if trained is None:
-            jobs.append(module.job(workspace, chunk, rows, key))
+            jobs.append(chat_tokens.job(workspace, chunk, rows, key))
         else:
             key = key_of(key, "prompts", trained[number].tobytes().hex())
             jobs.append(chat_tokens.job(workspace, chunk, rows, key, trained[number]))
     size = int(workspace.result("documents", name).value["text_bytes"])
-    metas, workers = run_jobs(
-        workspace, "tokens", module.encode_chunk, jobs, size, name, threads=source.kind == "text"
-    )
-    keys = [job.key for job in jobs]
-    fitted = 0
-    if source.kind == "chat":
-        keys, metas, fitted = chat_tokens.fit(workspace, jobs, metas, name)
+    metas, workers = run_jobs(workspace, "tokens", chat_tokens.encode_chunk, jobs, size, name)
+    keys, metas, fitted = chat_tokens.fit(workspace, jobs, metas, name)
     reasons: Counter[str] = Counter()
     for meta in metas:
-        reasons.update(meta.get("set_aside", {}))
+        reasons.update(meta["set_aside"])
     return {
         "fingerprint": key_of(keys),
-        "kind": source.kind,
+        "kind": "chat",
         "objects": keys,
         "chunks": [chunk for chunk, rows in zip(range(len(chunks)), kept, strict=True) if len(rows)],
         "workers": workers,
@@ -107,32 +147,34 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
                 "cuts",
             )
         },
-        **(chat_tokens.summary(workspace, metas) if source.kind == "chat" else {}),
+        **chat_tokens.summary(workspace, metas),
     }
-
-
-def rows_by_chunk(
-    workspace: Workspace, name: str, chunks: int, chosen: NDArray[np.bool_]
-) -> list[NDArray[np.int32]]:
-    """For each chunk, those of its rows that are chosen (of the source's index), int32, ascending."""
-    index = load_index(workspace, name)
-    chunk_of = index.column("chunk").to_numpy()[chosen]
-    rows = index.column("row").to_numpy()[chosen]
-    borders = np.searchsorted(chunk_of, np.arange(chunks + 1))
-    return [np.ascontiguousarray(rows[borders[i] : borders[i + 1]]) for i in range(chunks)]
 
 
 def load_sequences(workspace: Workspace, name: str) -> pa.Table:
     """One row a sequence of the source, in order: object (its number), begin (in `ids.bin`), length, targets,
     item (row of the index), cut (-1 where the session was not cut), weight (of its targets in the loss)."""
     result = workspace.result("tokens", name)
+    objects = list(zip(result.value["objects"], result.value["chunks"], strict=True))
+    if result.value["kind"] == "text":
+        found = text_pieces.places(workspace, name, chosen_documents(workspace, name), objects)
+        return pa.table(
+            {
+                "object": found.object,
+                "begin": found.begin,
+                "length": found.length,
+                "targets": found.length - 1,
+                "item": found.item,
+                "cut": np.full(len(found.item), -1, np.int32),
+                "weight": np.ones(len(found.item)),
+            }
+        )
     index = load_index(workspace, name)
     chunk_of, row_of = index.column("chunk").to_numpy(), index.column("row").to_numpy()
     tables = []
-    for number, (key, chunk) in enumerate(zip(result.value["objects"], result.value["chunks"], strict=True)):
+    for number, (key, chunk) in enumerate(objects):
         table = open_table(workspace.store.path("tokens", key) / "sequences.arrow")
-        first = int(np.searchsorted(chunk_of, chunk))
-        last = int(np.searchsorted(chunk_of, chunk, side="right"))
+        first, last = np.searchsorted(chunk_of, [chunk, chunk + 1])
         item = first + np.searchsorted(row_of[first:last], table.column("row").to_numpy())
         lengths = table.column("length").to_numpy()
         columns = {
@@ -142,9 +184,7 @@ def load_sequences(workspace: Workspace, name: str) -> pa.Table:
             "targets": table.column("targets").to_numpy(),
             "item": item.astype(np.int64),
             "cut": table.column("cut").to_numpy(),
-            "weight": table.column("weight").to_numpy()
-            if "weight" in table.column_names
-            else np.ones(len(table)),
+            "weight": table.column("weight").to_numpy(),
         }
         tables.append(pa.table(columns))
     empty = {n: np.zeros(0, t) for n, t in SEQUENCE_COLUMNS.items()}
@@ -161,4 +201,4 @@ SEQUENCE_COLUMNS = {
     "weight": np.float64,
 }
 
-__all__ = ["CODE", "load_sequences", "opened", "parts", "rows_by_chunk", "run", "tokenizer_path"]
+__all__ = ["CODE", "load_sequences", "opened", "parts", "run", "tokenizer_path"]

@@ -2,7 +2,8 @@
 
 All sources' sequences become one table; texts are concatenated into full windows and sessions packed best fit,
 train and validation apart; the mixture decides which pretraining windows are drawn and in which order the rows
-stand. The result is a plan: for every row of the dataset its segments, each a range of some tokens object.
+stand. The result is a plan: for every row of the dataset its segments, each a range of some sequence. Where the tokens
+of a sequence lie is looked up when they are moved, so the plan is the same whatever was built before.
 
 A segment's loss weight is its sequence's times its source's; where all are 1 the plan has none, nor has the dataset.
 
@@ -22,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.hashing import file_digest, key_of
+from tokenization.stages.draw import draws, not_drawn
 from tokenization.stages.selection import VALIDATION, load_slice
 from tokenization.stages.tables import open_table, write_table
 from tokenization.stages.tokens import load_sequences
@@ -37,7 +39,8 @@ from tokenization.windows.packing import (
 )
 from tokenization.windows.plan import WindowPlan
 
-CODE = "2"
+CODE = "3"
+SEQUENCE_COLUMNS = ("length", "targets", "item", "cut", "weight")  # what planning needs of them
 KINDS = ("sft", "pretrain")
 SPLITS = ("train", "validation")
 
@@ -46,9 +49,11 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     recipe = workspace.recipe
     tokens = [workspace.find("tokens", source.name) for source in recipe.sources]
     selection = workspace.find("selection")
+    drawn = workspace.find("draw") if draws(recipe) else None
     if selection is None or any(result is None for result in tokens):
         return None
     return [
+        drawn.fingerprint if drawn else None,
         [[source.name, source.kind, source.weight] for source in recipe.sources],
         [result.fingerprint for result in tokens if result],
         selection.fingerprint,
@@ -65,8 +70,7 @@ class Sequences:
     """The sequences of one kind and split, in recipe order; parallel arrays of length num_sequences."""
 
     source: NDArray[np.int32]  # number of the source in the recipe
-    object: NDArray[np.int32]  # number of the tokens object in its source
-    begin: NDArray[np.int64]  # first token in the object's ids.bin
+    sequence: NDArray[np.int32]  # its row of the source's sequences (tokens.load_sequences)
     length: NDArray[np.int64]
     targets: NDArray[np.int64]
     item: NDArray[np.int64]  # row of the source's index
@@ -86,7 +90,8 @@ def gather_sequences(workspace: Workspace, kind: str) -> dict[str, Sequences]:
         if source.kind != kind:
             continue
         table = load_sequences(workspace, source.name)
-        values = {name: table.column(name).to_numpy() for name in table.column_names}
+        values = {name: table.column(name).to_numpy() for name in SEQUENCE_COLUMNS}
+        values["sequence"] = np.arange(len(table), dtype=np.int32)
         values["source"] = np.full(len(table), number, np.int32)
         values["weight"] = values["weight"] * source.weight
         held_out = load_slice(workspace, source.name)[values["item"]] == VALIDATION
@@ -98,7 +103,7 @@ def gather_sequences(workspace: Workspace, kind: str) -> dict[str, Sequences]:
 
 def joined(lists: dict[str, list[NDArray[Any]]]) -> Sequences:
     """The sources' columns end to end; no rows where there is no such source."""
-    types = {**dict.fromkeys(("length", "targets", "begin", "item"), np.int64), "weight": np.float64}
+    types = {**dict.fromkeys(("length", "targets", "item"), np.int64), "weight": np.float64}
     columns: dict[str, Any] = {
         name: (np.concatenate(lists[name]) if lists else np.zeros(0)).astype(types.get(name, np.int32))
         for name in Sequences.__dataclass_fields__
@@ -119,6 +124,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
                 summary["pack"].append(packing_summary(kind, split, plan, sequences))
             kinds, index, mixture = order_rows(recipe, split, sft, pretrain, chats[split])
             if mixture is not None:
+                mixture["not_drawn"] |= not_drawn(workspace)
                 summary["mixture"] = mixture
             rows = Rows.assemble(kinds, index, sft, pretrain, chats[split], texts[split], weights)
             rows.save(folder, split)
@@ -214,7 +220,7 @@ class Rows:
     width: NDArray[np.int64]  # int64 [num_rows]  tokens of the row, padding included
     segments: dict[
         str, NDArray[Any]
-    ]  # source, object, begin, start, length, item, cut, whole, where used weight; [num_segments]
+    ]  # [num_segments]  source, sequence, start, length, item, cut, whole, maybe weight
 
     @classmethod
     def assemble(
@@ -239,10 +245,9 @@ class Rows:
         columns: dict[str, NDArray[Any]] = {}
         for kind, plan, sequences in ((SFT, taken[SFT], chats), (PRETRAIN, taken[PRETRAIN], texts)):
             where = of_kind == kind
-            chosen = {
+            chosen: dict[str, NDArray[Any]] = {
                 "source": sequences.source[plan.sequence],
-                "object": sequences.object[plan.sequence],
-                "begin": sequences.begin[plan.sequence] + plan.start,
+                "sequence": sequences.sequence[plan.sequence],
                 "start": plan.start,
                 "length": plan.length,
                 "item": sequences.item[plan.sequence],

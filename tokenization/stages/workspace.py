@@ -29,6 +29,7 @@ STAGES = {
     "documents": "tokenization.stages.documents",
     "selection": "tokenization.stages.selection",
     "tokenizer": "tokenization.stages.tokenizer",
+    "draw": "tokenization.stages.draw",
     "tokens": "tokenization.stages.tokens",
     "windows": "tokenization.stages.windows",
     "preview": "tokenization.stages.preview",
@@ -100,12 +101,16 @@ class Workspace:
 
     def nodes(self) -> list[tuple[str, str]]:
         """(stage, name) of everything up to the candidate, in an order that can be run."""
-        sources = [source.name for source in self.recipe.sources]
+        from tokenization.stages.draw import draws
+
+        recipe = self.recipe
         return [
-            *(("documents", name) for name in sources),
-            ("selection", ""),
+            *(("documents", source.name) for source in recipe.sources),
             ("tokenizer", ""),
-            *(("tokens", name) for name in sources),
+            ("selection", ""),
+            *(("tokens", source.name) for source in recipe.chat_sources),
+            *([("draw", "")] if draws(recipe) else []),
+            *(("tokens", source.name) for source in recipe.text_sources),
             ("windows", ""),
             ("candidate", ""),
             ("preview", ""),
