@@ -12,8 +12,8 @@ from typing import BinaryIO
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
-def iter_lines(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> Iterator[list[bytes]]:
-    """Lists of lines without their line feeds; blank lines are in, so that places can be counted.
+def iter_blocks(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> Iterator[bytes]:
+    """Blocks of whole lines with their line feeds, without the file's byte order mark.
 
     `stop` -1 reads a stream that need not seek to its end.
     """
@@ -24,11 +24,21 @@ def iter_lines(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> Ite
             return
         if not block.endswith(b"\n"):
             block += stream.readline()
-        lines = (block.removeprefix(UTF8_MARK) if position == 0 else block).split(b"\n")
-        if not lines[-1]:
-            lines.pop()
+        yield block.removeprefix(UTF8_MARK) if position == 0 else block
         position += len(block)
-        yield lines
+
+
+def iter_lines(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> Iterator[list[bytes]]:
+    """Lists of lines without their line feeds; blank lines are in, so that places can be counted."""
+    return map(lines_of, iter_blocks(stream, start, stop, block_bytes))
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """A block's lines without their line feeds."""
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _seek_first_line(stream: BinaryIO, start: int) -> int:

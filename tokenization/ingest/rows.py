@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -25,6 +25,8 @@ from tokenization.ingest.json_values import iter_values
 from tokenization.ingest.opening import open_content
 from tokenization.ingest.set_aside import SetAsideRows, UnreadableInput
 from tokenization.ingest.tables import iter_tables
+
+Batch = TypeVar("Batch")
 
 BATCH_BYTES = 8 << 20
 
@@ -48,13 +50,21 @@ def iter_rows(
     batch_bytes: int = BATCH_BYTES,
 ) -> Iterator[RowBatch]:
     """The rows of a piece; `columns` says which ones of a table are wanted (rows kept raw are whole)."""
+    if piece.file.format == "text":
+        told = f"{piece.file.relative} is plain text; rows come as JSON, CSV, Parquet or Arrow"
+        set_aside.add(piece.file.relative, 0, "unreadable_file", told, b"")
+        yield RowBatch([], [], lambda _: b"", 0, 1)
+        return
     read = _READERS.get(piece.file.format, _table_rows)
+    yield from unreadable_rows(piece, set_aside, read(piece, set_aside, columns, batch_bytes))
+
+
+def unreadable_rows(
+    piece: Piece, set_aside: SetAsideRows, batches: Iterator[Batch]
+) -> Iterator[Batch | RowBatch]:
+    """The batches; where reading breaks off, the file is set aside with what came before kept."""
     try:
-        if piece.file.format == "text":
-            raise UnreadableInput(
-                f"{piece.file.relative} is plain text; rows come as JSON, CSV, Parquet or Arrow"
-            )
-        yield from read(piece, set_aside, columns, batch_bytes)
+        yield from batches
     except UnreadableInput as error:
         set_aside.add(piece.file.relative, 0, "unreadable_file", str(error), b"")
         yield RowBatch([], [], lambda _: b"", 0, 1)
@@ -66,7 +76,7 @@ def _line_rows(
     place = 1
     with open_content(piece.file) as stream:
         for lines in iter_lines(stream, piece.start, piece.stop, batch_bytes):
-            yield _parsed(piece, lines, place, set_aside, lines_read=len(lines))
+            yield parsed_lines(piece, lines, place, set_aside, lines_read=len(lines))
             place += len(lines)
 
 
@@ -76,11 +86,11 @@ def _value_rows(
     place = 1
     with open_content(piece.file) as stream:
         for values in iter_values(stream, batch_bytes):
-            yield _parsed(piece, values, place, set_aside, lines_read=0)
+            yield parsed_lines(piece, values, place, set_aside, lines_read=0)
             place += len(values)
 
 
-def _parsed(
+def parsed_lines(
     piece: Piece, raws: list[bytes], first: int, set_aside: SetAsideRows, lines_read: int
 ) -> RowBatch:
     """Parses each value; most batches have no broken one and pay for no more than the parsing."""
@@ -152,10 +162,10 @@ def _table_rows(
         wanted = table if columns is None else table.select([c for c in columns if c in table.schema.names])
         rows = wanted.to_pylist() if wanted.num_columns else [{}] * table.num_rows
         places = list(range(first, first + len(rows)))
-        yield RowBatch(rows, places, _raw_table_row(table), 0, 0, from_table=True)
+        yield RowBatch(rows, places, table_row(table), 0, 0, from_table=True)
 
 
-def _raw_table_row(table: pa.RecordBatch) -> Callable[[int], bytes]:
+def table_row(table: pa.RecordBatch) -> Callable[[int], bytes]:
     return lambda row: table_row_json(table.slice(row, 1).to_pylist()[0])
 
 

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from tokenization.errors import RecipeError
 from tokenization.hashing import text_hashes
-from tokenization.ingest.cleaning import CleaningOptions, clean_text, clean_texts
+from tokenization.ingest.cleaning import CleaningOptions, clean_text, clean_texts, not_surely_nfc
 from tokenization.ingest.corpus import hash_column
 
 NFC, RAW = CleaningOptions(), CleaningOptions(unicode="none")
+UNSURE = not_surely_nfc()
+clean_texts(["warm"], NFC)  # what is made once a process is made here, not within a test's deadline
 _text = st.text(
     st.one_of(st.characters(), st.sampled_from("\r\n\t\f\x00\x0b\ufeffe\u0301\ud800 ，")), max_size=20
 )
@@ -37,6 +39,18 @@ def test_a_column_is_cleaned_as_its_texts_are(texts: list[str], options: Cleanin
         assert not any(character < " " and character not in "\t\n\f" for character in text)
         assert not text.startswith("\ufeff")
         assert options is RAW or unicodedata.is_normalized("NFC", text)
+
+
+def test_the_characters_that_need_a_look_are_all_there_are() -> None:
+    assert set(not_surely_nfc(0x110000)) == set(UNSURE) and 1500 < len(UNSURE) < 6000
+    sure = set(range(0x110000)).difference(UNSURE, range(0xD800, 0xE000))
+    assert unicodedata.is_normalized("NFC", "".join(map(chr, sorted(sure))))
+    assert unicodedata.is_normalized("NFC", "".join(map(chr, sorted(sure, reverse=True))))
+
+
+@given(st.text(st.sampled_from([chr(point) for point in UNSURE]) | st.sampled_from("aeoက가ᄀா "), max_size=8))
+def test_a_text_that_is_not_in_nfc_never_passes_unseen(text: str) -> None:
+    assert clean_texts([text], NFC).texts.to_pylist() == [clean_text(text, NFC)]
 
 
 @pytest.mark.parametrize(
