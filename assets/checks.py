@@ -1,4 +1,4 @@
-"""The blocking checks on the candidate: what fails one of them is never published.
+"""The checks on the candidate: what fails one of them is never published, but for those that only warn.
 
 They are the functions that `tokenmill verify` runs, and nothing more; all read the candidate from disk.
 """
@@ -11,7 +11,7 @@ from assets import naming
 from assets.reports import explained
 from assets.settings import Settings
 from tokenization.build.layout import versions_folder
-from tokenization.build.verify import CHECKS, Build, Finding
+from tokenization.build.verify import CHECKS, WARNINGS, Build, Finding
 from tokenization.recipe.model import Recipe
 
 WHAT = {
@@ -21,6 +21,8 @@ WHAT = {
     "targets_present": "Every session has at least one target.",
     "ledger_closed": "At every stage: in + added = out + removed, to the unit.",
     "share": "The pretraining share is the asked one, to one window, and in its range.",
+    "contamination": "Train and validation share no content; nothing of an evaluation set is in the dataset.",
+    "leaks": "A warning: validation items or answers that stand in what is trained, beyond the recipe's limit.",
 }
 
 
@@ -31,7 +33,8 @@ def candidate_checks(recipe: Recipe, path: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"{recipe.dagster_name}_candidate_checks",
         specs=[
-            dg.AssetCheckSpec(name, asset=asset, blocking=True, description=WHAT[name]) for name in CHECKS
+            dg.AssetCheckSpec(name, asset=asset, blocking=name not in WARNINGS, description=WHAT[name])
+            for name in CHECKS
         ],
         can_subset=True,
     )
@@ -44,7 +47,9 @@ def candidate_checks(recipe: Recipe, path: str) -> dg.AssetChecksDefinition:
                 context.selected_asset_check_keys, key=lambda key: list(CHECKS).index(key.name)
             ):
                 finding = CHECKS[key.name](build)
-                if not finding.passed:  # the folder stays to be looked at; the next build makes another
+                if not (
+                    finding.passed or finding.is_warning
+                ):  # the folder stays to be looked at; the next build makes another
                     workspace.forget("candidate")
                 yield result_of(finding, asset)
 
@@ -57,7 +62,7 @@ def result_of(finding: Finding, asset: dg.AssetKey) -> dg.AssetCheckResult:
         asset_key=asset,
         check_name=finding.name,
         passed=finding.passed,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if finding.is_warning else dg.AssetCheckSeverity.ERROR,
         metadata={
             "looked_at": finding.looked_at,
             "figure": finding.figure,

@@ -43,7 +43,7 @@ class Built:
 
 def preflight(workspace: Workspace, path: Path) -> None:
     """Everything that can be known to be wrong before anything runs."""
-    from tokenization.stages import chat_tokens
+    from tokenization.stages import chat_tokens, contamination
     from tokenization.stages.screening import screen_of
 
     check_place(workspace.out)
@@ -57,9 +57,10 @@ def preflight(workspace: Workspace, path: Path) -> None:
             f"tokenizer.json, a SentencePiece model or tiktoken ranks"
         )
     chat_tokens.check_template_file(workspace)
-    screen_of(workspace)
     for source in recipe.sources:
+        screen_of(workspace, source.name)
         workspace.inputs(source.name)
+    contamination.parts(workspace)  # the evaluation sets are there
 
 
 def stale(workspace: Workspace) -> list[Node]:

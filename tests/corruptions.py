@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from tokenization import shards
 from tokenization.hashing import file_digest
 from tokenization.stages.items import ITEM_SCHEMA
+from tokenization.stages.leaks import LEAK_SCHEMA
 from tokenization.store import write_json
 
 Row = dict[str, Any]
@@ -250,6 +251,83 @@ def leave_the_range(build: Path) -> None:
     save_manifest(build, manifest)
 
 
+# -- contamination --------------------------------------------------------------------------------------------
+
+
+def share_content(build: Path) -> None:
+    """A validation item is said to have the content of one that is trained."""
+    items = items_of(build)
+    held = next(each for each in items if each["split"] == "validation")
+    held["content_hash"] = next(each for each in items if each["split"] == "train")["content_hash"]
+    save_items(build, items)
+
+
+def change_quarantined(build: Path, change: Callable[[Row], None]) -> None:
+    """Change the first contaminated row of the quarantine."""
+    for path in sorted((build / "quarantine").glob("*.jsonl")):
+        rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        for row in rows:
+            if row["reason"] == "contaminated":
+                change(row)
+                path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in rows))
+                return
+    raise AssertionError("nothing is contaminated")
+
+
+def move_the_evidence(build: Path) -> None:
+    """The n-gram is said to stand one character on."""
+    change_quarantined(build, lambda row: row["overlap"].update(character=row["overlap"]["character"] + 1))
+
+
+def lower_the_share(build: Path) -> None:
+    """A text is set aside for less than the recipe asks for."""
+    change_quarantined(build, lambda row: row["overlap"].update(share=0.0))
+
+
+def name_one_that_stayed(build: Path) -> None:
+    """The row that is said to be set aside is one of the dataset's."""
+    items = items_of(build)
+
+    def rename(row: Row) -> None:
+        row["item"] = next(each["item"] for each in items if each["source"] == row["source"])
+
+    change_quarantined(build, rename)
+
+
+def forget_the_figures(build: Path) -> None:
+    manifest = manifest_of(build)
+    manifest["decontamination"] = None
+    save_manifest(build, manifest)
+
+
+# -- leaks ----------------------------------------------------------------------------------------------------
+
+
+def leak_too_much(build: Path) -> None:
+    """Every fourth validation item leaks, by the manifest and by the list."""
+    manifest = manifest_of(build)
+    none = {"items": 0, "looked_for": 0, "touched": 0, "leaked": 0}
+    told = manifest["decontamination"] or {"sets": {}, "threshold": 0.0}
+    told["leaks"] = {
+        "threshold": 0.5,
+        "limit": 0.02,
+        "validation": {"items": 12, "looked_for": 12, "touched": 6, "leaked": 3},
+        "answers": none,
+    }
+    manifest["decontamination"] = told
+    save_manifest(build, manifest)
+    row = {"question": "validation", "source": "web", "item": "i", "share": 1.0, "ngram": "a"}
+    rows = [{**row, "train_source": "web", "train_item": "j"}] * 3
+    pq.write_table(pa.Table.from_pylist(rows, LEAK_SCHEMA), build / "quarantine" / "leaks.parquet")
+
+
+def hide_a_leak(build: Path) -> None:
+    """The list is shorter than the count."""
+    path = build / "quarantine" / "leaks.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+
+
 CORRUPTIONS: dict[str, list[Callable[[Path], None]]] = {
     "hashes": [append_a_byte, name_another_hash],
     "windows_full": [lend_a_token, put_padding_first, count_a_window_more],
@@ -264,4 +342,17 @@ CORRUPTIONS: dict[str, list[Callable[[Path], None]]] = {
     "targets_present": [declare_nothing],
     "ledger_closed": [lose_a_session, break_the_chain, lose_the_ledger],
     "share": [ask_for_less, boast_of_the_share, leave_the_range],
+    "contamination": [share_content],
+    "leaks": [leak_too_much],
+}
+# For builds of recipes with cleaning.decontamination, of which something was set aside and something leaks.
+GUARDED: dict[str, list[Callable[[Path], None]]] = {
+    "contamination": [
+        share_content,
+        move_the_evidence,
+        lower_the_share,
+        name_one_that_stayed,
+        forget_the_figures,
+    ],
+    "leaks": [leak_too_much, hide_a_leak],
 }

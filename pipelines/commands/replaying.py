@@ -27,7 +27,7 @@ from tokenization.stages.workspace import Workspace
 from tokenization.store import Store
 
 Row = dict[str, Any]
-DUPLICATES = ("exact_duplicate", "near_duplicate")  # mended in the sources, not by trying again
+SELECTED = ("exact_duplicate", "near_duplicate", "contaminated")  # mended in the sources, not by trying again
 
 
 def replay_quarantine(
@@ -71,9 +71,9 @@ def replayed(directory: Path, recipe: Recipe, store: Store, manifest: Row) -> It
             yield from ((row, "left_out", "the recipe no longer has this source") for row in rows)
             continue
         for row in rows:
-            if row["reason"] in DUPLICATES:
+            if row["reason"] in SELECTED:
                 yield row, row["reason"], row["detail"]
-        tried = [row for row in rows if row["reason"] not in DUPLICATES]
+        tried = [row for row in rows if row["reason"] not in SELECTED]
         if tried:
             yield from tried_again(tried, source, recipe, directory, store, manifest)
 

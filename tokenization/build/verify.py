@@ -8,6 +8,8 @@
     targets_present   every session has something to learn
     ledger_closed     nothing was lost at any stage
     share             the mixture is what was asked, to one window, and in the range
+    contamination     train and validation share no content; what holds an evaluation set's text is not in the dataset
+    leaks             a warning: validation items or answers that stand in what is trained, beyond the recipe's limit
 
 Guarantees: nothing but the build directory is read. Price: one pass over the dataset for each law; the proof of
 masks costs about 50 µs a session.
@@ -16,7 +18,7 @@ masks costs about 50 µs a session.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +44,12 @@ class Finding:
     figure: str
     limit: str
     problems: list[str] = field(default_factory=list)
+    is_warning: bool = False  # where it fails, the build is whole all the same
 
     def line(self) -> str:
         """One line for a terminal."""
-        head = f"{'ok  ' if self.passed else 'FAIL'} {self.name}: {self.looked_at}; {self.figure} (limit: {self.limit})"
+        word = "ok  " if self.passed else "warn" if self.is_warning else "FAIL"
+        head = f"{word} {self.name}: {self.looked_at}; {self.figure} (limit: {self.limit})"
         return "\n".join([head, *(f"       {problem}" for problem in self.problems[:SHOWN])])
 
 
@@ -308,6 +312,24 @@ def check_masks(build: Build) -> Finding:
     )
 
 
+def check_contamination(build: Build) -> Finding:
+    """Train and validation share no content, and nothing that holds an evaluation set's text is in the dataset."""
+    from tokenization.build.leak_checks import contamination_problems
+
+    looked_at, problems = contamination_problems(build)
+    return finding(
+        "contamination", problems, looked_at, "nothing in both splits, nothing of an evaluation set"
+    )
+
+
+def check_leaks(build: Build) -> Finding:
+    """So few validation items and answers stand in what is trained as the recipe allows."""
+    from tokenization.build.leak_checks import leak_problems
+
+    looked_at, problems, limit = leak_problems(build)
+    return replace(finding("leaks", problems, looked_at, limit), is_warning=True)
+
+
 def finding(name: str, problems: list[str], looked_at: str, limit: str) -> Finding:
     figure = "no problem" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     return Finding(name, not problems, looked_at, figure, limit, problems)
@@ -321,7 +343,10 @@ CHECKS: dict[str, Callable[[Build], Finding]] = {
     "targets_present": check_targets,
     "ledger_closed": check_ledger,
     "share": check_share,
+    "contamination": check_contamination,
+    "leaks": check_leaks,
 }
+WARNINGS = frozenset({"leaks"})  # of these, those that a build is published with all the same
 
 
 def verify(path: Path) -> list[Finding]:

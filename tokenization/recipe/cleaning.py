@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tokenization.recipe.section import Problem, Section, refuse
+from tokenization.recipe.sources import SourceSpec
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -67,6 +68,58 @@ class PersonalDataSpec(Section):
         return self
 
 
+class DecontaminationSpec(Section):
+    """Evaluation sets that must not be trained on, and how alike two texts are when one gives the other away."""
+
+    sets: tuple[SourceSpec, ...] = Field(
+        (),
+        strict=False,
+        description="evaluation sets, each written as a source is: name, kind, path, text_field, …",
+    )
+    ngram: int = Field(
+        13,
+        ge=2,
+        le=200,
+        description="words in a row that are an overlap; 13 by Brown et al. 2020, appendix C",
+    )
+    shortest: int = Field(
+        8, ge=1, description="shorter evaluation items are looked for whole, down to so many words"
+    )
+    threshold: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the part of an evaluation item's n-grams that sets a text aside; 0: one is enough (Brown et al. "
+        "2020), 0.5 as in Lambert et al. 2024",
+    )
+    leak_threshold: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="the part of its n-grams found elsewhere that makes a validation item, or an answer, a leak "
+        "(Lambert et al. 2024, arXiv:2411.15124, section 3.2)",
+    )
+    leak_limit: float = Field(
+        0.02, ge=0, le=1, description="warn where more of them than this part leak (2 % in the same place)"
+    )
+
+    @model_validator(mode="after")
+    def _sets_differ(self) -> Self:
+        names = [each.name for each in self.sets]
+        refuse(
+            [
+                Problem(("sets", place, "name"), f"is {name!r}, and an earlier set has that name")
+                for place, name in enumerate(names)
+                if name in names[:place]
+            ]
+        )
+        return self
+
+    @field_serializer("sets")
+    def _resolved(self, sets: tuple[SourceSpec, ...]) -> list[dict[str, Any]]:
+        return [each.resolved() for each in sets]
+
+
 class CleaningSpec(Section):
     """What happens to documents and sessions before they are encoded."""
 
@@ -95,6 +148,14 @@ class CleaningSpec(Section):
         description="off, on, or what stands in the place of each kind, such as {email: '[email]', phone: null}; "
         "in documents, and in what messages say",
     )
+    decontamination: Annotated[
+        DecontaminationSpec | None,
+        BeforeValidator(_on_is_defaults, json_schema_input_type=DecontaminationSpec | _OnOff | None),
+    ] = Field(
+        None,
+        description="off, or the evaluation sets to keep out; on: only measure what validation and answers share with "
+        "what is trained",
+    )
 
     @field_validator("rules")
     @classmethod
@@ -118,6 +179,6 @@ class CleaningSpec(Section):
     def _none_is_off(self, value: float | None) -> float | str:
         return "off" if value is None else value
 
-    @field_serializer("personal_data")
+    @field_serializer("personal_data", "decontamination")
     def _nothing_is_off(self, value: Section | None) -> Any:
         return "off" if value is None else value.model_dump(mode="json")

@@ -58,7 +58,7 @@ def source_entries(workspace: Workspace, name: str) -> list[Entry]:
     chosen = workspace.result("selection").value["counts"][name]
     tokens = workspace.result("tokens", name).value
     kept = chosen["train"] + chosen["validation"]
-    turned_away = sum(tokens["set_aside"].values())
+    unrendered = sum(tokens["set_aside"].values())
     over_limit = {"over_limit": read["over_limit"]} if read["over_limit"] else {}
     entries = [
         Entry(
@@ -75,7 +75,7 @@ def source_entries(workspace: Workspace, name: str) -> list[Entry]:
             read["items"],
             kept,
             name,
-            removed=duplicates(chosen),
+            removed=turned_away(chosen),
         ),
     ]
     if source.kind == "text":
@@ -84,7 +84,7 @@ def source_entries(workspace: Workspace, name: str) -> list[Entry]:
         entries.append(Entry("encode", unit, kept - left, tokens["items"], name))
     else:
         sessions = tokens["sessions"]
-        entries.append(Entry("render", unit, kept, kept - turned_away, name, removed=tokens["set_aside"]))
+        entries.append(Entry("render", unit, kept, kept - unrendered, name, removed=tokens["set_aside"]))
         entries.append(
             Entry("cut", "cuts", sessions, tokens["sequences"], name, added=nonzero(cuts=tokens["cuts"]))
         )
@@ -120,7 +120,7 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
         tokens = workspace.result("tokens", source.name).value
         set_aside = dict(read["set_aside"])
         for reason, count in (
-            *duplicates(chosen).items(),
+            *turned_away(chosen).items(),
             *tokens["set_aside"].items(),
         ):
             set_aside[reason] = set_aside.get(reason, 0) + count
@@ -152,9 +152,11 @@ def undrawn(workspace: Workspace, name: str) -> int:
     return int(workspace.result("draw").value["counts"][name]["not_drawn"])
 
 
-def duplicates(chosen: dict[str, int]) -> dict[str, int]:
+def turned_away(chosen: dict[str, int]) -> dict[str, int]:
     """What the selection took out of a source."""
-    return nonzero(exact_duplicate=chosen["exact_duplicate"], near_duplicate=chosen["near_duplicate"])
+    return nonzero(
+        **{reason: chosen[reason] for reason in ("exact_duplicate", "near_duplicate", "contaminated")}
+    )
 
 
 def nonzero(**counts: int) -> dict[str, int]:

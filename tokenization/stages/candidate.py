@@ -25,6 +25,7 @@ from tokenization.preview.page import html_page
 from tokenization.stages import chat_tokens, items, quarantine
 from tokenization.stages.accounts import ledger_of, source_accounts
 from tokenization.stages.documents import INDEX
+from tokenization.stages.leaks import NAME as LEAKS
 from tokenization.stages.near_duplicates import NAME as NEAR_DUPLICATES
 from tokenization.stages.shard_jobs import ShardJob, write_shard_job
 from tokenization.stages.tables import write_table
@@ -97,9 +98,10 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     splits = write_dataset(workspace, folder)
     items.write_items(workspace, folder / "items.parquet")
     quarantine.write_quarantine(workspace, folder / "quarantine")
-    clusters = workspace.store.path("selection", workspace.result("selection").key) / NEAR_DUPLICATES
-    if clusters.exists():
-        shutil.copyfile(clusters, folder / "quarantine" / NEAR_DUPLICATES)
+    selected = workspace.store.path("selection", workspace.result("selection").key)
+    for file in (NEAR_DUPLICATES, LEAKS):
+        if (selected / file).exists():
+            shutil.copyfile(selected / file, folder / "quarantine" / file)
     stops = chat_tokens.stop_token_ids(workspace)
     save_tokenizer(
         tokenizer_path(workspace),
@@ -140,6 +142,8 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
         "mixture": workspace.result("windows").value["mixture"],
         "loss_weights": workspace.result("windows").value["loss_weights"],
         "sources": source_accounts(workspace),
+        "near_duplicate_clusters": workspace.result("selection").value["near_duplicate_clusters"],
+        "decontamination": decontamination_account(workspace),
         "prompts": prompts_account(workspace),
         "proof": chat_tokens.proof_summary(workspace),
     }
@@ -159,6 +163,21 @@ def prompts_account(workspace: Workspace) -> dict[str, Any] | None:
         "sessions_trained_on_prompt": sum(value["actions"].get("train_on_prompt", 0) for value in tokens)
     }
     return {**measured, "train_on_prompt": asked, **(trained if asked == "auto" else {})}
+
+
+def decontamination_account(workspace: Workspace) -> dict[str, Any] | None:
+    """The evaluation sets, what was found of them, and the leaks; None where the recipe asks for none."""
+    spec = workspace.recipe.cleaning.decontamination
+    if spec is None:
+        return None
+    selected = workspace.result("selection").value
+    return {
+        "ngram": spec.ngram,
+        "shortest": spec.shortest,
+        "threshold": spec.threshold,
+        "sets": selected["evaluation_sets"],
+        "leaks": selected["leaks"],
+    }
 
 
 def versions() -> dict[str, str]:

@@ -104,7 +104,7 @@ def parts(workspace: Workspace, name: str) -> list[Any]:
         ],
         [described(options) for options in options_of(workspace, source)],
         described(cleaning_of(workspace)),
-        screen_of(workspace, source.kind).key(),
+        screen_of(workspace, name).key(),
         source.limit,
         chunk_bytes(),
     ]
@@ -127,7 +127,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     if text is not None:
         check_text_fields(files, text, source=name)
     cleaning = cleaning_of(workspace)
-    screen = screen_of(workspace, source.kind)
+    screen = screen_of(workspace, name)
     jobs = [
         ReadJob(
             workspace.store,

@@ -16,9 +16,20 @@ import orjson
 import pyarrow as pa
 
 from tokenization.stages.documents import ROWS, load_index, load_set_aside
-from tokenization.stages.selection import DUPLICATE, is_kept, load_first_copies, load_slice
+from tokenization.stages.selection import (
+    CONTAMINATED,
+    DUPLICATE,
+    NEAR_DUPLICATE,
+    is_kept,
+    load_contaminated,
+    load_first_copies,
+    load_slice,
+)
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
+
+REASONS = {DUPLICATE: "exact_duplicate", NEAR_DUPLICATE: "near_duplicate", CONTAMINATED: "contaminated"}
+OVERLAP = ("set", "item", "share", "character", "ngram")
 
 
 def write_quarantine(workspace: Workspace, folder: Path) -> None:
@@ -42,7 +53,7 @@ def quarantined(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
             "detail": row["detail"],
             **readable(row["row"]),
         }
-    yield from duplicates(workspace, name)
+    yield from unselected(workspace, name)
     yield from unrendered(workspace, name)
 
 
@@ -54,33 +65,58 @@ def readable(row: bytes) -> dict[str, str]:
         return {"row_base64": base64.b64encode(row).decode()}
 
 
-def duplicates(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
-    """Items of which an equal one stands earlier in the recipe, with the name of that one."""
+def unselected(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
+    """Items of which an equal one, or one nearly the same, stands earlier in the recipe, with the name of that one; and
+    those that hold an evaluation set's text, with the item and the n-gram."""
     chosen = load_slice(workspace, name)
     rows = np.flatnonzero(~is_kept(chosen))
     if not len(rows):
         return
-    index = load_index(workspace, name)
     first = load_first_copies(workspace, name)[rows]
-    kind = workspace.source(name).kind
-    names = [source.name for source in workspace.recipe.sources if source.kind == kind]
-    indices = {source: load_index(workspace, source) for source in names}
-    ends = np.cumsum([len(indices[source]) for source in names])
-    described = index.take(pa.array(rows)).select(["item", "file", "place", "chunk", "row"]).to_pylist()
-    for entry, original, exact in zip(described, first, chosen[rows] == DUPLICATE, strict=True):
-        owner = int(np.searchsorted(ends, original, side="right"))
-        position = int(original) - (int(ends[owner - 1]) if owner else 0)
-        kept = indices[names[owner]].column("item")[position].as_py()
+    naming = Naming(workspace, workspace.source(name).kind)
+    overlaps = {row["position"]: row for row in load_contaminated(workspace, name).to_pylist()}
+    columns = ["item", "file", "place", "chunk", "row"]
+    described = load_index(workspace, name).take(pa.array(rows)).select(columns).to_pylist()
+    for row, entry, original, choice in zip(rows.tolist(), described, first, chosen[rows], strict=True):
+        reason = REASONS[int(choice)]
+        overlap = overlaps[row] if choice == CONTAMINATED else None
         yield {
             "file": entry["file"],
             "place": entry["place"],
             "item": entry["item"],
             "stage": "select",
-            "reason": "exact_duplicate" if exact else "near_duplicate",
-            "detail": f"{'equal to' if exact else 'nearly the same as'} {kept!r} of source {names[owner]!r}, "
-            f"which stands earlier in the recipe",
+            "reason": reason,
+            "detail": held(overlap) if overlap else repeats(reason, *naming.of(int(original))),
             "row": row_text(workspace, name, entry["chunk"], entry["row"]),
+            **({"overlap": {key: overlap[key] for key in OVERLAP}} if overlap else {}),
         }
+
+
+class Naming:
+    """Positions among all items of one kind, in recipe order, by name."""
+
+    def __init__(self, workspace: Workspace, kind: str) -> None:
+        self.sources = [source.name for source in workspace.recipe.sources if source.kind == kind]
+        self.indices = [load_index(workspace, source) for source in self.sources]
+        self.ends = np.cumsum([len(index) for index in self.indices])
+
+    def of(self, place: int) -> tuple[str, str]:
+        """(source, item)"""
+        owner = int(np.searchsorted(self.ends, place, side="right"))
+        position = place - (int(self.ends[owner - 1]) if owner else 0)
+        return self.sources[owner], self.indices[owner].column("item")[position].as_py()
+
+
+def repeats(reason: str, source: str, item: str) -> str:
+    how = "equal to" if reason == "exact_duplicate" else "nearly the same as"
+    return f"{how} {item!r} of source {source!r}, which stands earlier in the recipe"
+
+
+def held(overlap: dict[str, Any]) -> str:
+    return (
+        f"holds {overlap['share']:.0%} of item {overlap['item']!r} of evaluation set {overlap['set']!r}, "
+        f"from character {overlap['character']} on: {overlap['ngram']!r}"
+    )
 
 
 def unrendered(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:

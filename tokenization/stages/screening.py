@@ -23,7 +23,7 @@ from tokenization.quality.personal_data import replace_personal_data
 from tokenization.quality.private_messages import replace_in_sessions
 from tokenization.quality.rules import ConfiguredRule, parse_rules
 from tokenization.recipe.cleaning import PersonalDataSpec
-from tokenization.stages.workspace import Workspace
+from tokenization.stages.workspace import EVALUATION, Workspace
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,13 @@ class Screened:
     personal_data: Counter[str] = field(default_factory=Counter)  # kind -> replacements
 
 
-def screen_of(workspace: Workspace, kind: str = "text") -> Screen:
-    """What the recipe asks for a source of this kind; a RecipeError says what is wrong with a rule."""
+def screen_of(workspace: Workspace, name: str) -> Screen:
+    """What the recipe asks for this source; evaluation sets stay as they are. A RecipeError says what is wrong with a
+    rule."""
     cleaning = workspace.recipe.cleaning
-    if kind == "chat":
+    if name.startswith(EVALUATION):
+        return Screen()
+    if workspace.source(name).kind == "chat":
         return Screen(personal_data=cleaning.personal_data)
     return Screen(
         parse_rules(cleaning.rules, workspace.recipe.directory), cleaning.dry, cleaning.personal_data

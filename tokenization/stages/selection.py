@@ -1,9 +1,11 @@
 """Stage `selection`: what crosses sources, decided on hashes alone.
 
 Exact duplicates (the first in recipe order stays; documents among documents, sessions among sessions), near
-duplicates among documents where the recipe asks (see near_duplicates), and the validation split (by a seeded hash of
+duplicates among documents where the recipe asks (see near_duplicates), what holds an evaluation set's text (see
+contamination; no near duplicate is taken out for the sake of one), and the validation split (by a seeded hash of
 the content, so that equal texts fall on one side and another source moves nothing). How repetitive the prompts of all
-chats are is measured here (see chat.prompts), and `train_on_prompt: auto` is decided by it, session by session.
+chats are is measured here (see chat.prompts), and `train_on_prompt: auto` is decided by it, session by session; so is
+what validation and answers share with what is trained (see leaks).
 Each source gets its slice, one byte an item; a source whose slice did not change keeps its tokens.
 
 Guarantees: independent of workers and of how files were cut; the split of an item depends on (seed, content) only.
@@ -21,14 +23,18 @@ from numpy.typing import NDArray
 
 from tokenization.duplicates.near import NearDuplicates
 from tokenization.duplicates.signatures import algorithm
-from tokenization.hashing import key_of
+from tokenization.hashing import file_digest, key_of
+from tokenization.stages import contamination
+from tokenization.stages.contamination import EVIDENCE_SCHEMA, EvaluationSets
 from tokenization.stages.documents import load_index
+from tokenization.stages.leaks import measure_leaks
 from tokenization.stages.near_duplicates import find_near_duplicates, write_near_duplicates
 from tokenization.stages.prompts import measure_prompts, trained_roles
+from tokenization.stages.tables import open_table, write_table
 from tokenization.stages.workspace import Workspace
 
-CODE = "2"
-DUPLICATE, TRAIN, VALIDATION, NEAR_DUPLICATE = 0, 1, 2, 3
+CODE = "3"
+DUPLICATE, TRAIN, VALIDATION, NEAR_DUPLICATE, CONTAMINATED = 0, 1, 2, 3, 4
 
 Hashes = NDArray[np.uint64]  # uint64 [num_items, 2]
 
@@ -43,6 +49,7 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
         [result.fingerprint for result in documents if result],
         recipe.cleaning.exact_dedup,
         [recipe.cleaning.near_dedup, algorithm()] if recipe.cleaning.near_dedup else None,
+        contamination.parts(workspace),
         recipe.validation,
         recipe.seed,
         [sorted(trained_roles(workspace)), recipe.chat.train_on_prompt == "auto"]
@@ -57,6 +64,9 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     first_copies: dict[str, NDArray[np.int64]] = {}
     near: NearDuplicates | None = None
     texts = [source.name for source in recipe.text_sources]
+    guard = recipe.cleaning.decontamination
+    sets = EvaluationSets(workspace, guard) if guard and guard.sets else None
+    evidence: dict[str, pa.Table] = {}
     for kind in ("text", "chat"):
         names = [source.name for source in recipe.sources if source.kind == kind]
         if not names:
@@ -69,9 +79,19 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             np.where(in_validation(hashes, recipe.validation, recipe.seed), VALIDATION, TRAIN),
             DUPLICATE,
         ).astype(np.uint8)
+        if sets is not None:
+            evidence |= {source: sets.evidence(source) for source in names}
+            begins = np.cumsum([0, *map(len, per_source)])
+            hit = np.concatenate(
+                [
+                    begin + evidence[source].column("position").to_numpy()
+                    for begin, source in zip(begins, names, strict=False)
+                ]
+            )
+            choice[hit[choice[hit] != DUPLICATE]] = CONTAMINATED
         if kind == "text" and recipe.cleaning.near_dedup:
-            near = find_near_duplicates(workspace, names, recipe.cleaning.near_dedup, choice != DUPLICATE)
-            alike = (near.first != np.arange(len(first))) & (choice != DUPLICATE)
+            near = find_near_duplicates(workspace, names, recipe.cleaning.near_dedup, is_kept(choice))
+            alike = (near.first != np.arange(len(first))) & is_kept(choice)
             choice[alike] = NEAR_DUPLICATE
             first = np.where(alike, near.first, first)
         begin = 0
@@ -93,14 +113,23 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         for source, values in slices.items():
             np.save(folder / f"{source}.npy", values)
             np.save(folder / f"{source}.first.npy", first_copies[source])
+        for source, table in evidence.items():
+            write_table(table, folder / f"{source}.contaminated.arrow")
         clusters = write_near_duplicates(workspace, texts, near, folder) if near is not None else 0
+        leaks = None
+        if guard is not None:
+            train, held = ({s: v == part for s, v in slices.items()} for part in (TRAIN, VALIDATION))
+            leaks = measure_leaks(workspace, guard, train, held, folder)
     kept = {source: fingerprint_of(is_kept(values)) for source, values in slices.items()}
+    folder_of = workspace.store.path("selection", key)
     return {
         "fingerprint": key_of(
             kept,
             {source: fingerprint_of(values) for source, values in slices.items()},
             {source: fingerprint_of(values) for source, values in prompted.items()},
             measured,
+            leaks,
+            {source: file_digest(folder_of / f"{source}.contaminated.arrow") for source in evidence},
         ),
         "kept": kept,
         "prompted": {source: fingerprint_of(values) for source, values in prompted.items()},
@@ -111,12 +140,15 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
                 "items": len(values),
                 "exact_duplicate": int((values == DUPLICATE).sum()),
                 "near_duplicate": int((values == NEAR_DUPLICATE).sum()),
+                "contaminated": int((values == CONTAMINATED).sum()),
                 "train": int((values == TRAIN).sum()),
                 "validation": int((values == VALIDATION).sum()),
             }
             for source, values in slices.items()
         },
         "near_duplicate_clusters": clusters,
+        "evaluation_sets": sets.report(list(evidence.values())) if sets is not None else {},
+        "leaks": leaks,
     }
 
 
@@ -127,10 +159,17 @@ def is_kept(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def load_slice(workspace: Workspace, source: str) -> NDArray[np.uint8]:
-    """DUPLICATE, TRAIN, VALIDATION or NEAR_DUPLICATE for each row of the source's index, uint8 [num_items]."""
+    """What was chosen (DUPLICATE, TRAIN, …) for each row of the source's index, uint8 [num_items]."""
     key = workspace.result("selection").key
     values: NDArray[np.uint8] = np.load(workspace.store.path("selection", key) / f"{source}.npy")
     return values
+
+
+def load_contaminated(workspace: Workspace, source: str) -> pa.Table:
+    """What the source's items hold of evaluation sets (contamination.EVIDENCE_SCHEMA); none where none are named."""
+    key = workspace.result("selection").key
+    path = workspace.store.path("selection", key) / f"{source}.contaminated.arrow"
+    return open_table(path) if path.exists() else EVIDENCE_SCHEMA.empty_table()
 
 
 def load_prompted(workspace: Workspace, source: str) -> NDArray[np.bool_] | None:

@@ -36,6 +36,8 @@ STAGES = {
     "candidate": "tokenization.stages.candidate",
 }
 
+EVALUATION = "evaluation:"  # begins the name of an evaluation set; no source's name has a colon
+
 
 class Stage(Protocol):
     """What a stage module offers."""
@@ -97,7 +99,12 @@ class Workspace:
     _inputs: dict[str, tuple[list[InputFile], list[str]]] = field(default_factory=dict)
 
     def source(self, name: str) -> SourceSpec:
-        return self.recipe.source(name)
+        """The source of that name, or the evaluation set where the name begins with EVALUATION."""
+        if not name.startswith(EVALUATION):
+            return self.recipe.source(name)
+        spec = self.recipe.cleaning.decontamination
+        sets = spec.sets if spec else ()
+        return next(each for each in sets if f"{EVALUATION}{each.name}" == name)
 
     def nodes(self) -> list[tuple[str, str]]:
         """(stage, name) of everything up to the candidate, in an order that can be run."""

@@ -66,6 +66,7 @@ def test_a_key_left_out_means_what_is_documented() -> None:
         "rules": [],
         "dry": False,
         "personal_data": "off",
+        "decontamination": "off",
     }
     assert found["pretrain"] == {"packing": "concat"} and found["sft"] == {"layout": "packed"}
     assert found["mixture"] == {

@@ -66,7 +66,7 @@ def test_a_parameter_that_a_rule_does_not_have_is_refused(tmp_path: Path) -> Non
         tmp_path,
     )
     with pytest.raises(RecipeError, match="minimum"):
-        screen_of(Workspace(recipe, Store(tmp_path / "store"), tmp_path / "out"))
+        screen_of(Workspace(recipe, Store(tmp_path / "store"), tmp_path / "out"), "s")
 
 
 def test_personal_data_goes_before_rules_judge_and_the_text_is_hashed_as_it_stays() -> None:
