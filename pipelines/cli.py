@@ -137,6 +137,22 @@ def render(sessions: Path, **options: Any) -> None:
 
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--source", help="Of this source only.")
+@click.option("--reason", help="For this reason only, such as near_duplicate or the name of a rule.")
+@click.option(
+    "--samples", type=click.IntRange(min=0), default=2, show_default=True, help="Rows of each reason."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line with everything.")
+@explained
+def quarantine(directory: Path, **options: Any) -> None:
+    """Show what the build in DIRECTORY left out: counts, samples, clusters of near duplicates, leaks."""
+    from pipelines.commands.setting_aside import show_left_out
+
+    show_left_out(directory, **options)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--recipe", type=click.Path(path_type=Path), help="The mended recipe [the build's own].")
 @set_option
 @store_option

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +22,7 @@ from small_recipes import (
     web_rows,
 )
 
+from tokenization.build.set_aside_view import clusters_of
 from tokenization.build.verify import verify
 
 New = Callable[..., Project]
@@ -204,3 +207,79 @@ def test_an_evaluation_set_that_is_not_there_is_refused_before_anything_runs(new
     sets = [text_source("quiz", "eval/missing.jsonl")]
     result = new_project(cleaning={"decontamination": {"sets": sets}}).build()
     assert result.exit_code == 2 and "missing.jsonl" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def sifted(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path, empty_instance: Path) -> Project:
+    """Near duplicates taken out and rules that reject some of one source."""
+    project = small_project(tmp_path_factory.mktemp("sifted") / "project", small_tokenizer)
+    shutil.copytree(empty_instance, project.folder / "dagster")
+    pages = web_rows()
+    alike = [{"id": f"like-{n}", "text": pages[n]["text"] + " Again."} for n in (20, 21)]
+    twice = {"id": "like-20-too", "text": "Once. " + pages[20]["text"]}
+    project.file("data/web.jsonl", json_lines([*pages, *alike, twice, {"id": "tiny", "text": "Too short."}]))
+    rules: list[Any] = [{"min_length": {"min": 20}}, {"max_length": {"max": 2000}}]
+    project.save(cleaning={"near_dedup": 0.7, "rules": rules})
+    project.built()
+    return project
+
+
+def test_clusters_of_near_duplicates_are_written_out_and_the_first_in_recipe_order_stays(
+    sifted: Project,
+) -> None:
+    clusters = list(clusters_of(sifted.out))
+    named = [[(row["item"], row["kept"]) for row in cluster] for cluster in clusters]
+    assert [("page-20", True), ("like-20", False), ("like-20-too", False)] in named
+    assert [("page-21", True), ("like-21", False)] in named
+    assert sifted.manifest["near_duplicate_clusters"] == len(clusters) == 2
+    assert all(
+        row["similarity"] == 1 if row["kept"] else 0.7 <= row["similarity"] < 1 for c in clusters for row in c
+    )
+    gone = {row["item"] for row in quarantine_of(sifted.out) if row["reason"] == "near_duplicate"}
+    assert gone == {row["item"] for cluster in clusters for row in cluster if not row["kept"]}
+
+
+def test_each_rejection_is_counted_per_rule_and_source_with_its_row_and_figure(sifted: Project) -> None:
+    rows = [row for row in quarantine_of(sifted.out) if row["reason"] in ("min_length", "max_length")]
+    assert {(row["source"], row["reason"], row["item"] or row["file"]) for row in rows} == {
+        ("web", "min_length", "tiny"),
+        ("books", "max_length", "long.txt"),
+    }
+    tiny = next(row for row in rows if row["reason"] == "min_length")
+    assert tiny["detail"] == "min_length rejects it: 10" and json.loads(tiny["row"])["text"] == "Too short."
+    sources = sifted.manifest["sources"]
+    assert (
+        sources["web"]["set_aside"]["min_length"] == sources["web"]["rules_would_remove"]["min_length"] == 1
+    )
+    assert sources["books"]["set_aside"] == {"max_length": 1}
+
+
+def test_the_command_shows_counts_samples_and_clusters(sifted: Project, guarded: Project) -> None:
+    shown = sifted.run("quarantine", sifted.out, "--samples", 3)
+    assert shown.exit_code == 0
+    for part in (
+        "web: 1 min_length",
+        "min_length rejects it: 10",
+        "Too short.",
+        "2 clusters of near duplicates",
+        "web page-20 (stays)",
+        "web like-20 (goes, ",
+    ):
+        assert part in shown.stdout, shown.stdout
+    told = json.loads(sifted.run("quarantine", sifted.out, "--reason", "min_length", "--json").stdout)
+    assert [(row["source"], row["count"]) for row in told["reasons"]] == [("web", 1)]
+    assert told["clusters"] == []
+    assert "leak, validation: " in guarded.run("quarantine", guarded.out).stdout
+    assert guarded.run("quarantine", guarded.folder / "nowhere").exit_code == 2
+
+
+def test_a_dry_run_keeps_everything_and_counts_in_the_manifest(new_project: New) -> None:
+    project = new_project(
+        cleaning={"rules": [{"min_length": {"min": 200}}, {"max_length": {"max": 2000}}], "dry": True}
+    )
+    project.built()
+    sources = project.manifest["sources"]
+    assert sources["books"]["rules_would_remove"] == {"max_length": 1}
+    assert sources["web"]["rules_would_remove"]["min_length"] >= 1
+    assert not {"min_length", "max_length"} & {row["reason"] for row in quarantine_of(project.out)}
+    assert "would remove: min_length" in project.run("quarantine", project.out).stdout
