@@ -9,12 +9,14 @@ from assets.reports import explained, materialized
 from assets.settings import Settings
 from tokenization.build.layout import publish, published
 from tokenization.recipe.model import Recipe
-from tokenization.stages import candidate, draw, preview, selection, tokenizer, windows
+from tokenization.stages import candidate, draw, leaks, preview, selection, tokenizer, windows
+from tokenization.stages.draw import draws
 
 DESCRIPTIONS = {
     "selection": "Which items stay: exact duplicates out (the first in recipe order stays), validation split off.",
     "tokenizer": "The recipe's tokenizer, loaded or trained; the fast encoder proved equal to the reference.",
     "draw": "Which documents the share needs: whole ones, by a seeded hash; only they are encoded.",
+    "leaks": "What is kept apart and meets: validation items in what is trained, answers in pretraining text.",
     "windows": "The plan: which tokens stand in which window, in which order. Token counts leave padding out.",
     "loss_mask_preview": "Loss masks to look at: what is trained (green) and what is only read, with a page to search.",
     "candidate": "The build directory, whole, not yet published: the blocking checks look at this.",
@@ -24,6 +26,7 @@ STAGE_OF = {"loss_mask_preview": "preview"}  # where the asset's name says more 
 GROUPS = {
     "selection": "select",
     "draw": "select",
+    "leaks": "select",
     "tokenizer": "encode",
     "windows": "pack",
     "loss_mask_preview": "preview",
@@ -31,6 +34,7 @@ GROUPS = {
 KINDS = {
     "selection": "numpy",
     "draw": "numpy",
+    "leaks": "numpy",
     "tokenizer": "huggingface",
     "windows": "numpy",
     "loss_mask_preview": "html",
@@ -47,8 +51,12 @@ def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
         "selection": items,
         "tokenizer": items,
         "draw": [*chats, naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")],
+        "leaks": [naming.key(recipe, "draw" if draws(recipe) else "selection")],
         "windows": [*tokens, naming.key(recipe, "selection")],
-        "candidate": [naming.key(recipe, "windows")],
+        "candidate": [
+            naming.key(recipe, "windows"),
+            *([naming.key(recipe, "leaks")] if leaks.measures(recipe) else []),
+        ],
         "loss_mask_preview": [naming.key(recipe, "candidate")],
     }[name]
 
@@ -59,6 +67,7 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
     code = {
         "selection": selection,
         "draw": draw,
+        "leaks": leaks,
         "tokenizer": tokenizer,
         "windows": windows,
         "preview": preview,

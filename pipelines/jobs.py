@@ -10,9 +10,10 @@ import dagster as dg
 from assets import checks, dataset, naming, sources, training
 from tokenization.recipe.model import Recipe
 from tokenization.stages.draw import draws
+from tokenization.stages.leaks import measures
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-PARTS = ("selection", "tokenizer", "draw", "windows", "loss_mask_preview", "candidate")
+PARTS = ("selection", "tokenizer", "draw", "leaks", "windows", "loss_mask_preview", "candidate")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def recipe_definitions(recipe: Recipe, path: Path) -> RecipeDefinitions:
             sources.items_asset(recipe, where, source),
             sources.tokens_asset(recipe, where, source),
         ]
-    parts = [name for name in PARTS if name != "draw" or draws(recipe)]
+    optional = {"draw": draws(recipe), "leaks": measures(recipe)}
+    parts = [name for name in PARTS if optional.get(name, True)]
     assets += [dataset.stage_asset(recipe, where, name) for name in parts]
     assets.append(dataset.dataset_asset(recipe, where))
     built = [naming.key(recipe, name) for name in (*parts, "dataset")]

@@ -22,10 +22,9 @@ from tokenization.build.layout import read_manifest, versions_folder
 from tokenization.build.showing import page_of_build
 from tokenization.hashing import file_digest, key_of
 from tokenization.preview.page import html_page
-from tokenization.stages import chat_tokens, items, quarantine
+from tokenization.stages import chat_tokens, items, leaks, quarantine
 from tokenization.stages.accounts import ledger_of, source_accounts
 from tokenization.stages.documents import INDEX
-from tokenization.stages.leaks import NAME as LEAKS
 from tokenization.stages.near_duplicates import NAME as NEAR_DUPLICATES
 from tokenization.stages.shard_jobs import ShardJob, write_shard_job
 from tokenization.stages.tables import write_table
@@ -51,6 +50,7 @@ def inputs_of(workspace: Workspace) -> list[Any] | None:
     sources = [source.name for source in recipe.sources]
     results = [
         *(workspace.find(stage) for stage in ("selection", "tokenizer", "windows")),
+        *([workspace.find("leaks")] if leaks.measures(recipe) else []),
         *(workspace.find(stage, source) for stage in ("documents", "tokens") for source in sources),
     ]
     if any(result is None for result in results):
@@ -98,10 +98,11 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     splits = write_dataset(workspace, folder)
     items.write_items(workspace, folder / "items.parquet")
     quarantine.write_quarantine(workspace, folder / "quarantine")
-    selected = workspace.store.path("selection", workspace.result("selection").key)
-    for file in (NEAR_DUPLICATES, LEAKS):
-        if (selected / file).exists():
-            shutil.copyfile(selected / file, folder / "quarantine" / file)
+    for stage, file in (("selection", NEAR_DUPLICATES), ("leaks", leaks.NAME)):
+        found = workspace.find(stage) if stage == "selection" or leaks.measures(recipe) else None
+        written = workspace.store.path(stage, found.key) / file if found else None
+        if written and written.exists():
+            shutil.copyfile(written, folder / "quarantine" / file)
     stops = chat_tokens.stop_token_ids(workspace)
     save_tokenizer(
         tokenizer_path(workspace),
@@ -170,13 +171,15 @@ def decontamination_account(workspace: Workspace) -> dict[str, Any] | None:
     spec = workspace.recipe.cleaning.decontamination
     if spec is None:
         return None
-    selected = workspace.result("selection").value
+    measured = {
+        k: v for k, v in workspace.result("leaks").value.items() if k not in ("fingerprint", "seconds")
+    }
     return {
         "ngram": spec.ngram,
         "shortest": spec.shortest,
         "threshold": spec.threshold,
-        "sets": selected["evaluation_sets"],
-        "leaks": selected["leaks"],
+        "sets": workspace.result("selection").value["evaluation_sets"],
+        "leaks": measured,
     }
 
 

@@ -1,9 +1,10 @@
-"""What is kept apart and meets after all: validation in what is trained, answers in the pretraining text.
+"""Stage `leaks`: what is kept apart and meets after all; only where the recipe has `cleaning.decontamination`.
 
 Two questions, each asked of one index: of the validation items, and of the answers of the training sessions. The
-training documents are looked up in both, the training sessions in the first. A guarded item is *touched* by one n-gram
-in common and *leaks* where one training item holds `leak_threshold` of its n-grams; leaks are written out
-(`leaks.parquet`), touches only counted. Nothing is set aside here: licences and quotations touch everywhere.
+training documents (those drawn, where some are) are looked up in both, the training sessions in the first. A guarded
+item is *touched* by one n-gram in common and *leaks* where one training item holds `leak_threshold` of its n-grams;
+leaks are written out (`leaks.parquet`), touches only counted. Nothing is set aside here: licences and quotations touch
+everywhere.
 
 Guarantees: independent of chunks and workers. An index holds at most MOST_NGRAMS; above that it keeps a part that the
 hashes choose, `part` says which, and shares are estimates. Price: about 50 ns a word of training text, again whenever
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,17 @@ from tokenization.duplicates import overlap
 from tokenization.duplicates.overlap import NgramIndex
 from tokenization.hashing import key_of
 from tokenization.recipe.cleaning import DecontaminationSpec
+from tokenization.recipe.model import Recipe
+from tokenization.stages import overlaps
 from tokenization.stages.documents import ROWS, load_index
+from tokenization.stages.draw import draws, load_encoded
 from tokenization.stages.overlaps import chunk_texts, look_up_chunks
+from tokenization.stages.selection import TRAIN, VALIDATION, load_slice
 from tokenization.stages.session_texts import session_texts
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
 
+CODE = "1"
 NAME = "leaks.parquet"
 MOST_NGRAMS = 4 << 20
 LEAK_SCHEMA = pa.schema(
@@ -80,23 +85,59 @@ class Items:
         return sources, items
 
 
-def measure_leaks(
-    workspace: Workspace, spec: DecontaminationSpec, train: Masks, validation: Masks, folder: Path
-) -> dict[str, Any]:
-    """The manifest's `leaks`; the leaks themselves are written into the folder."""
-    texts = {source.name for source in workspace.recipe.text_sources}
-    roles = answering_roles(workspace)
-    documents = Items(workspace, {name: mask for name, mask in train.items() if name in texts})
-    sessions = Items(workspace, {name: mask for name, mask in train.items() if name not in texts})
+def parts(workspace: Workspace, name: str) -> list[Any] | None:
+    recipe = workspace.recipe
+    documents = [workspace.find("documents", source.name) for source in recipe.sources]
+    selection = workspace.find("selection")
+    drawn = workspace.find("draw") if draws(recipe) else None
+    if selection is None or any(each is None for each in documents) or (draws(recipe) and drawn is None):
+        return None
+    return [
+        overlap.CODE,
+        overlaps.CODE,
+        spec_of(workspace).model_dump(mode="json", exclude={"sets", "threshold"}),
+        [[each.fingerprint for each in documents if each], selection.value["slices"]],
+        drawn.fingerprint if drawn else None,
+        answering_roles(workspace),
+    ]
+
+
+def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
+    """The figures of both questions; the leaks themselves are the stage's object."""
+    spec = spec_of(workspace)
+    slices = {source.name: load_slice(workspace, source.name) for source in workspace.recipe.sources}
+    train = {source: slice_ == TRAIN for source, slice_ in slices.items()}
+    texts = [source.name for source in workspace.recipe.text_sources]
+    if draws(workspace.recipe):
+        train |= {source: train[source] & load_encoded(workspace, source) for source in texts}
+    held = Items(workspace, {source: slice_ == VALIDATION for source, slice_ in slices.items()})
+    documents = Items(workspace, {source: train[source] for source in texts})
+    sessions = Items(workspace, {source: mask for source, mask in train.items() if source not in texts})
     rows: list[dict[str, Any]] = []
+    roles = answering_roles(workspace)
     measured = {
-        "validation": measured_leaks(
-            "validation", Items(workspace, validation), Items(workspace, train), spec, None, rows
-        ),
+        "validation": measured_leaks("validation", held, Items(workspace, train), spec, None, rows),
         "answers": measured_leaks("answers", sessions, documents, spec, roles, rows),
     }
-    pq.write_table(pa.Table.from_pylist(rows, LEAK_SCHEMA), folder / NAME, compression="zstd")
-    return {"threshold": spec.leak_threshold, "limit": spec.leak_limit, **measured}
+    with workspace.store.writing("leaks", key) as folder:
+        pq.write_table(pa.Table.from_pylist(rows, LEAK_SCHEMA), folder / NAME, compression="zstd")
+    return {
+        "fingerprint": key_of(measured, rows),
+        "threshold": spec.leak_threshold,
+        "limit": spec.leak_limit,
+        **measured,
+    }
+
+
+def spec_of(workspace: Workspace) -> DecontaminationSpec:
+    spec = workspace.recipe.cleaning.decontamination
+    assert spec is not None, "nodes() has this stage only where the recipe asks for it"
+    return spec
+
+
+def measures(recipe: Recipe) -> bool:
+    """Whether the recipe has this stage."""
+    return recipe.cleaning.decontamination is not None
 
 
 def answering_roles(workspace: Workspace) -> list[str]:

@@ -4,8 +4,7 @@ Exact duplicates (the first in recipe order stays; documents among documents, se
 duplicates among documents where the recipe asks (see near_duplicates), what holds an evaluation set's text (see
 contamination; no near duplicate is taken out for the sake of one), and the validation split (by a seeded hash of
 the content, so that equal texts fall on one side and another source moves nothing). How repetitive the prompts of all
-chats are is measured here (see chat.prompts), and `train_on_prompt: auto` is decided by it, session by session; so is
-what validation and answers share with what is trained (see leaks).
+chats are is measured here (see chat.prompts), and `train_on_prompt: auto` is decided by it, session by session.
 Each source gets its slice, one byte an item; a source whose slice did not change keeps its tokens.
 
 Guarantees: independent of workers and of how files were cut; the split of an item depends on (seed, content) only.
@@ -27,7 +26,6 @@ from tokenization.hashing import file_digest, key_of
 from tokenization.stages import contamination
 from tokenization.stages.contamination import EVIDENCE_SCHEMA, EvaluationSets
 from tokenization.stages.documents import load_index
-from tokenization.stages.leaks import measure_leaks
 from tokenization.stages.near_duplicates import find_near_duplicates, write_near_duplicates
 from tokenization.stages.prompts import measure_prompts, trained_roles
 from tokenization.stages.tables import open_table, write_table
@@ -116,10 +114,6 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         for source, table in evidence.items():
             write_table(table, folder / f"{source}.contaminated.arrow")
         clusters = write_near_duplicates(workspace, texts, near, folder) if near is not None else 0
-        leaks = None
-        if guard is not None:
-            train, held = ({s: v == part for s, v in slices.items()} for part in (TRAIN, VALIDATION))
-            leaks = measure_leaks(workspace, guard, train, held, folder)
     kept = {source: fingerprint_of(is_kept(values)) for source, values in slices.items()}
     folder_of = workspace.store.path("selection", key)
     return {
@@ -128,7 +122,6 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             {source: fingerprint_of(values) for source, values in slices.items()},
             {source: fingerprint_of(values) for source, values in prompted.items()},
             measured,
-            leaks,
             {source: file_digest(folder_of / f"{source}.contaminated.arrow") for source in evidence},
         ),
         "kept": kept,
@@ -148,7 +141,6 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         },
         "near_duplicate_clusters": clusters,
         "evaluation_sets": sets.report(list(evidence.values())) if sets is not None else {},
-        "leaks": leaks,
     }
 
 

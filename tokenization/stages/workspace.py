@@ -30,6 +30,7 @@ STAGES = {
     "selection": "tokenization.stages.selection",
     "tokenizer": "tokenization.stages.tokenizer",
     "draw": "tokenization.stages.draw",
+    "leaks": "tokenization.stages.leaks",
     "tokens": "tokenization.stages.tokens",
     "windows": "tokenization.stages.windows",
     "preview": "tokenization.stages.preview",
@@ -109,6 +110,7 @@ class Workspace:
     def nodes(self) -> list[tuple[str, str]]:
         """(stage, name) of everything up to the candidate, in an order that can be run."""
         from tokenization.stages.draw import draws
+        from tokenization.stages.leaks import measures
 
         recipe = self.recipe
         return [
@@ -118,6 +120,7 @@ class Workspace:
             *(("tokens", source.name) for source in recipe.chat_sources),
             *([("draw", "")] if draws(recipe) else []),
             *(("tokens", source.name) for source in recipe.text_sources),
+            *([("leaks", "")] if measures(recipe) else []),
             ("windows", ""),
             ("candidate", ""),
             ("preview", ""),
