@@ -11,6 +11,7 @@ from tokenization.build.layout import publish, published
 from tokenization.recipe.model import Recipe
 from tokenization.stages import candidate, draw, leaks, preview, selection, tokenizer, windows
 from tokenization.stages.draw import draws
+from tokenization.store_upkeep import keep_within_limit, note_use
 
 DESCRIPTIONS = {
     "selection": "Which items stay: exact duplicates out (the first in recipe order stays), validation split off.",
@@ -136,6 +137,14 @@ def dataset_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
             result = workspace.result("candidate")
             before = published(workspace.out)
             publish(workspace.out, result.fingerprint)
+            note_use(
+                workspace.store,
+                workspace.out,
+                workspace.recipe.name,
+                result.fingerprint,
+                workspace.used(),
+            )
+            keep_within_limit(workspace.store, workspace.say)
             return materialized(
                 result,
                 **extra_metadata("candidate", result.value, workspace),

@@ -67,4 +67,5 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
             rehash=self.rehash,
             overrides=tuple(self.overrides),
             say=tell,
+            lingers=listener is None,  # a step of a run in the page: the next one is another process
         )

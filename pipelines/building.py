@@ -74,6 +74,7 @@ def build(
     """Bring the recipe's published dataset up to date."""
     began = time.perf_counter()
     preflight(workspace, path)
+    workspace.lease.hold([])  # from now to the end of the build, across its runs
     instance = dg.DagsterInstance.get()
     missing = stale(workspace)
     runs = 0

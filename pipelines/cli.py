@@ -165,6 +165,39 @@ def replay(directory: Path, **options: Any) -> None:
     replay_quarantine(directory, **options)
 
 
+@main.group(invoke_without_command=True)
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
+@click.pass_context
+@explained
+def store(context: click.Context, store: Path | None, as_json: bool) -> None:
+    """Show what the store holds, by stage, size and age, and what published builds need of it."""
+    if context.invoked_subcommand is None:
+        from pipelines.commands.storing import show_store
+
+        show_store(store, as_json)
+
+
+@store.command()
+@store_option
+@click.option(
+    "--limit", metavar="SIZE", help="Prune until no more stays, such as 50GB [TOKENMILL_STORE_LIMIT]."
+)
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Prune what was unused for longer."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
+@explained
+def prune(
+    store: Path | None, limit: str | None, older_than: float | None, dry_run: bool, as_json: bool
+) -> None:
+    """Take away results that no published or running build needs, the longest unused first."""
+    from pipelines.commands.storing import prune_store
+
+    prune_store(store, limit=limit, older_than=older_than, dry_run=dry_run, as_json_line=as_json)
+
+
 @main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(

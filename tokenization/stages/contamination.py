@@ -67,9 +67,10 @@ class EvaluationSets:
         indices = [load_index(workspace, name) for name in self.names]
         self.ends = np.cumsum([len(index) for index in indices])
         self.items = [index.column("item") for index in indices]
-        if not workspace.store.has("guarded", self.key):
+        if not workspace.keep("guarded", self.key):
             with workspace.store.writing("guarded", self.key) as folder:
                 NgramIndex.build(self._texts(), spec.ngram, spec.shortest).save(folder)
+            workspace.keep("guarded", self.key)
         self.index_sizes = np.load(workspace.store.path("guarded", self.key) / "ngrams.npy")
 
     def _texts(self) -> Iterator[pa.Array | pa.ChunkedArray]:

@@ -41,6 +41,7 @@ from tokenization.store import META, Store
 
 CODE = "3"
 CHUNK_BYTES = 8 << 20  # 8 to 16 MB encode fastest, and bound a worker's memory
+OBJECT = "index"
 ROWS, SET_ASIDE, INDEX = "rows.arrow", "set_aside.arrow", "index.arrow"
 
 INDEX_SCHEMA = pa.schema(

@@ -215,7 +215,7 @@ def guarded_index(guarded: Items, spec: DecontaminationSpec, roles: list[str] | 
         roles,
         [[chunk, rows.tobytes().hex()] for _, chunk, rows, _ in chunks],
     )
-    if store.has("guarded", key):
+    if guarded.workspace.keep("guarded", key):
         return key
 
     def texts() -> Iterator[Any]:
@@ -230,4 +230,5 @@ def guarded_index(guarded: Items, spec: DecontaminationSpec, roles: list[str] | 
 
     with store.writing("guarded", key) as folder:
         NgramIndex.build(texts(), spec.ngram, spec.shortest, MOST_NGRAMS).save(folder)
+    guarded.workspace.keep("guarded", key)
     return key

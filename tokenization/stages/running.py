@@ -69,7 +69,7 @@ def run_jobs(
 
     `threads`: the function's time goes by in libraries that release the GIL (see engine).
     """
-    missing = [job for job in jobs if not workspace.store.has(stage, job.key)]
+    missing = [job for job in jobs if not workspace.keep(stage, job.key)]
     unique = list({job.key: job for job in missing}.values())
     share = work_bytes * len(unique) // max(1, len(jobs))
     progress = Progress(workspace.say, f"{stage} {name}", len(unique), share)
@@ -79,4 +79,6 @@ def run_jobs(
         progress.add(next((int(meta[field]) for field in COUNTED if field in meta), 0))
 
     workers = map_shards(function, unique, workspace.engine, work_bytes=share, threads=threads, on_done=done)
+    for job in unique:
+        workspace.keep(stage, job.key)
     return [workspace.store.meta(stage, job.key) for job in jobs], len(set(workers))

@@ -55,7 +55,6 @@ class Places:
 
 def encode(workspace: Workspace, name: str, chosen: NDArray[np.bool_]) -> Encoded:
     """Encode what no piece holds yet of the source's chosen documents (bool, one a row of its index)."""
-    store = workspace.store
     chunks = workspace.result("documents", name).value["chunks"]
     depends = text_tokens.depends(workspace)
     sizes = load_index(workspace, name).column("size").to_numpy()
@@ -69,7 +68,7 @@ def encode(workspace: Workspace, name: str, chosen: NDArray[np.bool_]) -> Encode
             continue
         group = key_of("tokens", CODE, chunks[number], *depends)
         described.append([group, key_of(rows.tobytes().hex())])
-        used, missing = held(store, group, rows)
+        used, missing = held(workspace, group, rows)
         if len(missing):
             key = f"{group}-{key_of(missing.tobytes().hex())}"
             jobs.append(text_tokens.job(workspace, chunks[number], missing, key))
@@ -81,26 +80,29 @@ def encode(workspace: Workspace, name: str, chosen: NDArray[np.bool_]) -> Encode
     return Encoded(pieces, numbers, workers, described)
 
 
-def held(store: Store, group: str, rows: Rows) -> tuple[list[str], Rows]:
+def held(workspace: Workspace, group: str, rows: Rows) -> tuple[list[str], Rows]:
     """(the pieces to take rows from, the rows that none holds); the piece with most of them first."""
     exact = f"{group}-{key_of(rows.tobytes().hex())}"
-    if store.has("tokens", exact):
+    if workspace.keep("tokens", exact):
         return [exact], rows[:0]
-    found = [(key, piece_rows(store, key)) for key in store.members("tokens", group)]
-    common = [(key, np.isin(rows, own, assume_unique=True)) for key, own in found]
+    found = [(key, piece_rows(workspace.store, key)) for key in workspace.store.members("tokens", group)]
+    common = [(key, np.isin(rows, own, assume_unique=True)) for key, own in found if own is not None]
     common.sort(key=lambda pair: (-int(pair[1].sum()), pair[0]))
     missing = np.ones(len(rows), bool)
     used = []
     for key, here in common:
-        if (here & missing).any():
+        if (here & missing).any() and workspace.keep("tokens", key):
             used.append(key)
             missing &= ~here
     return used, np.ascontiguousarray(rows[missing])
 
 
-def piece_rows(store: Store, key: str) -> Rows:
-    """The rows of its chunk that a piece holds, int32, ascending."""
-    rows: Rows = open_table(store.path("tokens", key) / "sequences.arrow").column("row").to_numpy()
+def piece_rows(store: Store, key: str) -> Rows | None:
+    """The rows of its chunk that a piece holds, int32, ascending; None where it was pruned a moment ago."""
+    try:
+        rows: Rows = open_table(store.path("tokens", key) / "sequences.arrow").column("row").to_numpy()
+    except FileNotFoundError:
+        return None
     return rows
 
 

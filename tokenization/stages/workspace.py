@@ -21,6 +21,7 @@ from tokenization.errors import BuildError
 from tokenization.hashing import key_of
 from tokenization.ingest.digests import InputDigests
 from tokenization.ingest.files import InputFile, resolve_files
+from tokenization.leases import Lease
 from tokenization.recipe.model import Recipe, SourceSpec
 from tokenization.store import Store
 
@@ -51,6 +52,9 @@ class Stage(Protocol):
     def run(self, workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         """Do the work; the summary, with `fingerprint`."""
 
+    # OBJECT: the name under which the result's own object lies in the store; left out, the stage's
+    # valid(workspace, value) -> bool: whether what lies outside the store is still there; left out, it is
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -65,6 +69,11 @@ class StageResult:
     @property
     def fingerprint(self) -> str:
         return str(self.value["fingerprint"])
+
+    @property
+    def rests_on(self) -> list[tuple[str, str]]:
+        """(stage, key) of the stored objects that the result uses: while they are there, it is right."""
+        return [(stage, key) for stage, key in self.value.get("rests_on", [])]
 
 
 def rates(value: dict[str, Any], seconds: float) -> dict[str, float]:
@@ -96,8 +105,11 @@ class Workspace:
     rehash: bool = False
     overrides: tuple[str, ...] = ()  # of the recipe, as given on the command line
     say: Callable[[str], None] = ignore
+    lingers: bool = False  # one of several processes that together are a build (see leases)
     _found: dict[tuple[str, str], StageResult] = field(default_factory=dict)
     _inputs: dict[str, tuple[list[InputFile], list[str]]] = field(default_factory=dict)
+    _rests_on: set[tuple[str, str]] = field(default_factory=set)  # what the stage now running uses or makes
+    _lease: Lease | None = None
 
     def source(self, name: str) -> SourceSpec:
         """The source of that name, or the evaluation set where the name begins with EVALUATION."""
@@ -152,10 +164,40 @@ class Workspace:
         value = None if key is None else self.store.load_result(stage, key)
         if key is None or value is None:
             return None
+        found = StageResult(stage, name, key, value, reused=True)
         valid = getattr(import_module(STAGES[stage]), "valid", None)
-        if valid is not None and not valid(self, value):
+        if (valid is not None and not valid(self, value)) or not self.hold(found):
             return None
-        return self._remember(StageResult(stage, name, key, value, reused=True))
+        return self._remember(found)
+
+    def hold(self, result: StageResult) -> bool:
+        """Keep what the result rests on from being pruned while this work goes on; False where some of it is gone."""
+        paths = [self.store.path(stage, key) for stage, key in result.rests_on]
+        return self.lease.hold([self.store.result_path(result.stage, result.key), *paths])
+
+    def keep(self, stage: str, key: str) -> bool:
+        """Whether the object is there; then it stays, and what is running now rests on it."""
+        there = self.lease.hold([self.store.path(stage, key)])
+        if there:
+            self._rests_on.add((stage, key))
+        return there
+
+    @property
+    def lease(self) -> Lease:
+        """This work's hold on its store, from the first look on."""
+        if self._lease is None:
+            self._lease = Lease(self.store.root, lingers=self.lingers)
+        return self._lease
+
+    def used(self) -> list[tuple[str, str]]:
+        """(stage, key) of everything that the build rests on, the stages' summaries among them, made or to be made."""
+        keys = [(stage, self.key(stage, name)) for stage, name in self.nodes() if not self.find(stage, name)]
+        found = list(self._found.values())  # evaluation sets among them, which are no nodes
+        return [
+            *((f"results/{stage}", key) for stage, key in keys if key is not None),
+            *((f"results/{result.stage}", result.key) for result in found),
+            *(each for result in found for each in result.rests_on),
+        ]
 
     def result(self, stage: str, name: str = "") -> StageResult:
         """The stage's result; an error that says what to run where it is missing."""
@@ -180,8 +222,12 @@ class Workspace:
         module: Stage = import_module(STAGES[stage])
         self.say(f"{stage} {name}".strip())
         began = time.perf_counter()
+        around, self._rests_on = self._rests_on, set()  # a stage may run another one
         value = module.run(self, name, key)
         seconds = time.perf_counter() - began
+        self.keep(getattr(module, "OBJECT", stage), key)
+        value["rests_on"] = sorted(self._rests_on)
+        self._rests_on = around
         value |= {"seconds": round(seconds, 3), **rates(value, seconds)}
         self.store.save_result(stage, key, value)
         return self._remember(StageResult(stage, name, key, value, reused=False))
