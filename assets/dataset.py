@@ -1,40 +1,37 @@
-"""What a recipe has one of: selection, tokenizer, windows, preview, candidate, dataset."""
+"""What a recipe has one of, apart from decisions: tokenizer, windows, preview, candidate, dataset."""
 
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
-from assets import naming
-from assets.reports import explained, materialized
+from assets import naming, versions
+from assets.columns import PLAN_COLUMNS, dataset_columns
+from assets.raw import has_model_files
+from assets.reports import explained, materialized, split_numbers, windows_numbers
 from assets.settings import Settings
 from tokenization.build.layout import publish, published
 from tokenization.recipe.model import Recipe
-from tokenization.stages import candidate, draw, leaks, preview, selection, tokenizer, windows
+from tokenization.stages import candidate, leaks, preview, tokenizer, windows
 from tokenization.stages.draw import draws
 from tokenization.store_upkeep import keep_within_limit, note_use
 
 DESCRIPTIONS = {
-    "selection": "Which items stay: exact duplicates out (the first in recipe order stays), validation split off.",
-    "tokenizer": "The recipe's tokenizer, loaded or trained; the fast encoder proved equal to the reference.",
-    "draw": "Which documents the share needs: whole ones, by a seeded hash; only they are encoded.",
+    "tokenizer": "The recipe's tokenizer, loaded or trained; the fast encoder proved equal to the reference on "
+    "`proved_on_texts` of the recipe's own texts. `engine` is the one that encodes.",
     "leaks": "What is kept apart and meets: validation items in what is trained, answers in pretraining text.",
-    "windows": "The plan: which tokens stand in which window, in which order. Token counts leave padding out.",
-    "loss_mask_preview": "Loss masks to look at: what is trained (green) and what is only read, with a page to search.",
-    "candidate": "The build directory, whole, not yet published: the blocking checks look at this.",
-    "dataset": "The published build: what `OUT` shows, and trainers read. It changes only when every check passed.",
+    "windows": "The plan: which tokens stand in which window, in which order; no token is moved yet. `fill/KIND/SPLIT` "
+    "is the part of its windows that is not padding, `share/UNIT` the part of training that is pretraining text.",
+    "loss_mask_preview": "Loss masks to look at: what is trained (green) and what is only read (grey), of the telling "
+    "sessions of each source and of whole windows. Made of the last candidate that passed its checks.",
+    "candidate": "The build directory, whole, not yet published. The blocking checks look at this, and where one fails "
+    "the dataset stays as it was. Token counts leave padding out.",
+    "dataset": "The published build: what `OUT` shows and trainers read. It changes only when every blocking check on "
+    "the candidate passed, so the newest materialisation here **is the last good build**: `fingerprint` names it.",
 }
 STAGE_OF = {"loss_mask_preview": "preview"}  # where the asset's name says more than the stage's
-GROUPS = {
-    "selection": "select",
-    "draw": "select",
-    "leaks": "select",
-    "tokenizer": "encode",
-    "windows": "pack",
-    "loss_mask_preview": "preview",
-}
+GROUPS = {"leaks": "select", "tokenizer": "encode", "windows": "pack", "loss_mask_preview": "preview"}
 KINDS = {
-    "selection": "numpy",
-    "draw": "numpy",
     "leaks": "numpy",
     "tokenizer": "huggingface",
     "windows": "numpy",
@@ -47,17 +44,16 @@ def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
     """What each of these assets is made from."""
     items = [naming.items_key(recipe, source.name) for source in recipe.sources]
     tokens = [naming.tokens_key(recipe, source.name) for source in recipe.sources]
-    chats = [naming.tokens_key(recipe, source.name) for source in recipe.chat_sources]
+    selection, tokenizer = naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")
     return {
-        "selection": items,
-        "tokenizer": items,
-        "draw": [*chats, naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")],
-        "leaks": [naming.key(recipe, "draw" if draws(recipe) else "selection")],
-        "windows": [*tokens, naming.key(recipe, "selection")],
+        "tokenizer": [*items, *([naming.model_files_key(recipe)] if has_model_files(recipe) else [])],
+        "windows": [*tokens, selection, *([naming.key(recipe, "draw")] if draws(recipe) else [])],
+        # not the plan alone: what was read, turned away and encoded stands in the folder too
         "candidate": [
-            naming.key(recipe, "windows"),
+            *(*items, *tokens, selection, tokenizer, naming.key(recipe, "windows")),
             *([naming.key(recipe, "leaks")] if leaks.measures(recipe) else []),
         ],
+        "leaks": [*items, selection, *([naming.key(recipe, "draw")] if draws(recipe) else [])],
         "loss_mask_preview": [naming.key(recipe, "candidate")],
     }[name]
 
@@ -66,8 +62,6 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
     """An asset that runs the stage of its name."""
     stage = STAGE_OF.get(name, name)
     code = {
-        "selection": selection,
-        "draw": draw,
         "leaks": leaks,
         "tokenizer": tokenizer,
         "windows": windows,
@@ -81,7 +75,10 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
         group_name=GROUPS.get(name, "publish"),
         kinds={KINDS[name]},
         owners=[naming.OWNER],
-        code_version=code,
+        tags=naming.tags(recipe),
+        code_version=versions.of_stage(recipe, stage, code),
+        pool=None if stage == "preview" else naming.CORES,
+        metadata=columns_of(recipe).get(name),
         description=DESCRIPTIONS[name],
     )
     def made(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult[None]:
@@ -100,23 +97,38 @@ def extra_metadata(stage: str, value: dict[str, Any], workspace: Any) -> dict[st
             "preview": dg.MetadataValue.md(value["markdown"]),
             "page": dg.MetadataValue.path(value["page"]),
         }
-    if stage in ("windows", "candidate"):
-        numbers = {
-            f"{split}/{name}": number
-            for split, counts in value["splits"].items()
-            for name, number in counts.items()
-            if isinstance(number, (int, float))
-        }
-        if value["mixture"]:
-            numbers["share/asked"] = value["mixture"]["asked"]
-            numbers |= {f"share/{unit}": share for unit, share in value["mixture"]["achieved"].items()}
-            numbers["repetition"] = value["mixture"]["repetition"]
-        if stage == "windows":
-            numbers |= {
-                f"fill/{row['kind']}/{row['split']}": row["fill"] for row in value["pack"] if row["windows"]
-            }
-        return numbers
+    if stage == "windows":
+        return windows_numbers(value)
+    if stage == "candidate":
+        return split_numbers(value)
     return {}
+
+
+def columns_of(recipe: Recipe) -> dict[str, dict[str, dg.TableSchema]]:
+    """The column schemas of what is a table."""
+    rows = {"dagster/column_schema": dataset_columns(recipe.window)}
+    return {"windows": {"dagster/column_schema": PLAN_COLUMNS}, "candidate": rows, "dataset": rows}
+
+
+def freshness(recipe: Recipe) -> dg.FreshnessPolicy | None:
+    """A dataset with a schedule is late once its schedule's longest pause has passed twice."""
+    if recipe.schedule is None:
+        return None
+    pause = longest_pause(recipe.schedule)
+    return dg.FreshnessPolicy.time_window(fail_window=2 * pause, warn_window=pause + timedelta(hours=1))
+
+
+def longest_pause(schedule: str) -> timedelta:
+    """How long a cron line may rest between two ticks, rounded up."""
+    nicknames = {"@hourly": 2, "@daily": 26, "@weekly": 8 * 24, "@monthly": 33 * 24, "@yearly": 370 * 24}
+    if schedule in nicknames:
+        return timedelta(hours=nicknames[schedule])
+    _, _, day, month, weekday = schedule.split()
+    if month != "*":
+        return timedelta(days=370)
+    if day != "*":
+        return timedelta(days=33)
+    return timedelta(days=8) if weekday != "*" else timedelta(hours=26)
 
 
 def dataset_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
@@ -128,7 +140,10 @@ def dataset_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
         group_name="publish",
         kinds={"huggingface"},
         owners=[naming.OWNER],
+        tags=naming.tags(recipe),
         code_version="1",
+        freshness_policy=freshness(recipe),
+        metadata=columns_of(recipe)["dataset"],
         description=DESCRIPTIONS["dataset"],
     )
     def dataset(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult[None]:
@@ -147,7 +162,7 @@ def dataset_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
             keep_within_limit(workspace.store, workspace.say)
             return materialized(
                 result,
-                **extra_metadata("candidate", result.value, workspace),
+                **split_numbers(result.value),
                 out=dg.MetadataValue.path(str(workspace.out)),
                 fingerprint=result.fingerprint,
                 replaced=before or "nothing",

@@ -40,6 +40,51 @@ def materialized(result: StageResult, **extra: Any) -> dg.MaterializeResult[Any]
     )
 
 
+def items_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Of documents or sessions: what Dagster counts as rows, and what did not come along."""
+    return {
+        "dagster/row_count": value["items"],
+        "set_aside_total": sum(value["set_aside"].values()),
+    }
+
+
+def tokens_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Of token sequences: fractions and speed, as the Plots tab wants them."""
+    told: dict[str, Any] = {
+        "dagster/row_count": value["sequences"],
+        "set_aside_total": sum(value["set_aside"].values()),
+        "trained_fraction": round(value["target_tokens"] / max(1, value["tokens"]), 6),
+    }
+    if value.get("seconds"):
+        told["tokens_per_second"] = round(value["tokens"] / value["seconds"], 1)
+    return told
+
+
+def split_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Of windows in both splits: counts, what is trained, and the mixture."""
+    told: dict[str, Any] = {
+        f"{split}/{name}": number
+        for split, counts in value["splits"].items()
+        for name, number in counts.items()
+        if isinstance(number, (int, float))
+    }
+    train = value["splits"]["train"]
+    if "num_target_tokens" in train:
+        told["dagster/row_count"] = train["num_windows"]
+        told["trained_fraction"] = round(train["num_target_tokens"] / max(1, train["num_tokens"]), 6)
+    if value["mixture"]:
+        told["share/asked"] = value["mixture"]["asked"]
+        told |= {f"share/{unit}": share for unit, share in value["mixture"]["achieved"].items()}
+        told["repetition"] = value["mixture"]["repetition"]
+    return told
+
+
+def windows_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the plan: the same, and how full each kind's windows are."""
+    fill = {f"fill/{row['kind']}/{row['split']}": row["fill"] for row in value["pack"] if row["windows"]}
+    return {**split_numbers(value), **fill, "dagster/row_count": value["splits"]["train"]["windows"]}
+
+
 def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested numbers as `outer/inner`; lists are left out."""
     for name, inner in value.items():

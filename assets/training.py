@@ -4,10 +4,13 @@ This package never imports torch; the trainer does, in its own process, and dies
 """
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import orjson
 
-from assets import naming
+from assets import naming, versions
 from assets.reports import explained
 from assets.settings import Settings
 from tokenization.build.layout import published
@@ -24,11 +27,13 @@ def checkpoint_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
         group_name="train",
         kinds={"pytorch", "huggingface"},
         owners=[naming.OWNER],
-        code_version="1",
-        pool="trainer",
+        tags=naming.tags(recipe),
+        code_version=versions.code_version("1", versions.dumped(recipe.train) if recipe.train else None),
+        pool=naming.GPU,
         description=(
-            "A Hugging Face checkpoint trained on the published build. `held_out_loss` is over the validation split's "
-            "targets, in nats; it has learnt something once that is below `unigram_entropy`."
+            "A Hugging Face checkpoint trained on the published build, made only when asked or scheduled. "
+            "`held_out_loss` is over the validation split's targets, in nats; it has learnt something once that is "
+            "below `unigram_entropy`. `tokens_per_second` counts padding out."
         ),
     )
     def checkpoint(
@@ -50,6 +55,24 @@ def checkpoint_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
 def run_folder(recipe: Recipe) -> str:
     """Where the recipe's trained model goes: `runs/NAME`, here."""
     return f"runs/{recipe.name}"
+
+
+def run_summary(recipe: Recipe) -> dict[str, Any] | None:
+    """What the recipe's last finished training says of itself, or None where there is none."""
+    path = Path(run_folder(recipe)) / "summary.json"
+    return dict(orjson.loads(path.read_bytes())) if path.is_file() else None
+
+
+def is_trained_on(recipe: Recipe, fingerprint: str | None) -> bool:
+    """Whether the recipe's run folder holds a finished training on this very build, as the recipe asks for."""
+    summary = run_summary(recipe)
+    if summary is None or recipe.train is None:
+        return False
+    asked = {name: value for name, value in recipe.train.model_dump(mode="json").items() if value is not None}
+    return bool(
+        summary["build"]["fingerprint"] == fingerprint
+        and all(summary["settings"].get(name) == value for name, value in asked.items())
+    )
 
 
 def training_command(recipe: Recipe, build: str, out: str) -> list[str]:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import orjson
 
-from assets import naming
-from assets.settings import listening
-from pipelines.jobs import QUIET, build_job_name, train_job_name
+from assets import naming, raw
+from assets.settings import Settings, listening
+from pipelines.jobs import build_job_name, train_job_name
+from pipelines.launch import QUIET, launch_config
 from pipelines.recipes import collision
 from tokenization.build.layout import check_place, published
 from tokenization.errors import BuildError, RecipeError, TokenmillError
@@ -81,6 +81,7 @@ def build(
     if not missing and is_published(workspace, instance):
         observe(workspace, instance)
     else:
+        raw.report(instance, workspace)
         definitions = loaded(workspace, path)
         if not missing:  # a warm store, but an instance or a folder that does not know of it yet
             missing = workspace.nodes()
@@ -90,30 +91,23 @@ def build(
             workspace = refreshed(workspace)
     if train and not trained(workspace):
         definitions = loaded(workspace, path)
-        run_job(definitions, train_job_name(workspace.recipe), workspace, instance, None, on_progress)
+        settings = settings_of(workspace).model_dump()
+        config = {"resources": {"settings": {"config": settings}}, "loggers": QUIET}
+        run_job(definitions, train_job_name(workspace.recipe), config, workspace, instance, None, on_progress)
     result = workspace.result("candidate")
     return Built(result.fingerprint, runs == 0, runs, time.perf_counter() - began, result.value)
 
 
 def trained(workspace: Workspace) -> bool:
     """Whether the recipe's run folder holds a finished training on this very build, as the recipe asks for."""
-    from assets.training import run_folder
+    from assets.training import is_trained_on
 
     recipe = workspace.recipe
     if recipe.train is None:
         raise RecipeError(
             "--train: the recipe has no train section; add one, such as train: {model: demo, steps: 100}"
         )
-    path = Path(run_folder(recipe)) / "summary.json"
-    if not path.is_file():
-        return False
-    summary = orjson.loads(path.read_bytes())
-    asked = {name: value for name, value in recipe.train.model_dump(mode="json").items() if value is not None}
-    fingerprint = workspace.result("candidate").fingerprint
-    return bool(
-        summary["build"]["fingerprint"] == fingerprint
-        and all(summary["settings"].get(name) == value for name, value in asked.items())
-    )
+    return is_trained_on(recipe, workspace.result("candidate").fingerprint)
 
 
 def refreshed(workspace: Workspace) -> Workspace:
@@ -171,35 +165,41 @@ def run(
     """One Dagster run of these nodes' assets; the published dataset follows the candidate."""
     recipe = workspace.recipe
     names = {"preview": "loss_mask_preview"}
-    keys = [naming.node_key(recipe, names.get(stage, stage), name) for stage, name in nodes]
+    keys = [key for stage, name in nodes for key in naming.made_by(recipe, names.get(stage, stage), name)]
     if ("candidate", "") in nodes:
         keys.append(naming.key(recipe, "dataset"))
-    run_job(definitions, build_job_name(recipe), workspace, instance, keys, on_progress)
+    config = launch_config(settings_of(workspace))
+    run_job(definitions, build_job_name(recipe), config, workspace, instance, keys, on_progress)
+
+
+def settings_of(workspace: Workspace) -> Settings:
+    """The workspace's choices as a run is told of them."""
+    engine = workspace.engine
+    return Settings(
+        store=str(workspace.store.root),
+        out=str(workspace.out),
+        engine="ray" if engine.name == "ray" else "local",
+        workers=engine.workers or 0,
+        overrides=list(workspace.overrides),
+        rehash=workspace.rehash,
+    )
 
 
 def run_job(
     definitions: Any,
     name: str,
+    config: dict[str, Any],
     workspace: Workspace,
     instance: dg.DagsterInstance,
     keys: list[dg.AssetKey] | None,
     on_progress: Callable[[str], None],
 ) -> None:
     """Run a job of the definitions here; its failure as our own error."""
-    engine = workspace.engine
-    settings = {
-        "store": str(workspace.store.root),
-        "out": str(workspace.out),
-        "engine": engine.name,
-        "workers": engine.workers or 0,
-        "overrides": list(workspace.overrides),
-        "rehash": workspace.rehash,
-    }
     job = definitions.resolve_job_def(name)
     with listening(on_progress):
         result = job.execute_in_process(
             instance=instance,
-            run_config={"resources": {"settings": {"config": settings}}, **QUIET},
+            run_config=config,
             asset_selection=keys,
             raise_on_error=False,
             tags={"recipe": workspace.recipe.name},

@@ -44,7 +44,11 @@ def of_folder(folder: Path) -> dg.Definitions:
 def of_parts(recipe: Recipe, path: Path) -> dg.Definitions:
     parts = recipe_definitions(recipe, path)
     return dg.Definitions(
-        assets=parts.assets, asset_checks=parts.checks, jobs=parts.jobs, schedules=parts.schedules
+        assets=parts.assets,
+        asset_checks=parts.checks,
+        jobs=parts.jobs,
+        schedules=parts.schedules,
+        sensors=parts.sensors,
     )
 
 

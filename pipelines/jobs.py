@@ -1,29 +1,34 @@
-"""A recipe's assets, checks, jobs and schedule, put together."""
+"""A recipe's assets, checks, jobs, schedules and sensors, put together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 
-from assets import checks, dataset, naming, sources, training
+from assets import checks, dataset, decisions, evaluation, raw, sources, training
+from pipelines.automation import automated, automation_sensor
+from pipelines.launch import build_config
+from pipelines.schedules import build_schedule, train_schedule
+from pipelines.sensors import sources_sensor
 from tokenization.recipe.model import Recipe
 from tokenization.stages.draw import draws
 from tokenization.stages.leaks import measures
 
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-PARTS = ("selection", "tokenizer", "draw", "leaks", "windows", "loss_mask_preview", "candidate")
+PARTS = ("tokenizer", "leaks", "windows", "loss_mask_preview", "candidate")
 
 
 @dataclass(frozen=True)
 class RecipeDefinitions:
     """What Dagster knows of one recipe."""
 
-    assets: list[dg.AssetsDefinition | dg.AssetSpec]
-    checks: list[dg.AssetChecksDefinition]
-    jobs: list[dg.UnresolvedAssetJobDefinition]
-    schedules: list[dg.ScheduleDefinition]
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec]
+    checks: Sequence[dg.AssetChecksDefinition]
+    jobs: Sequence[dg.UnresolvedAssetJobDefinition]
+    schedules: Sequence[dg.ScheduleDefinition] = field(default_factory=list)
+    sensors: Sequence[dg.SensorDefinition] = field(default_factory=list)
 
 
 def build_job_name(recipe: Recipe) -> str:
@@ -35,54 +40,58 @@ def train_job_name(recipe: Recipe) -> str:
 
 
 def recipe_definitions(recipe: Recipe, path: Path) -> RecipeDefinitions:
-    """Assets from raw files to checkpoint, the checks between, and what starts them."""
+    """Assets from raw files to evaluation, the checks between, and what starts them."""
     where = str(path)
-    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    outside = [sources.raw_spec(recipe, source) for source in recipe.sources]
+    if raw.has_model_files(recipe):
+        outside.append(sources.model_files_spec(recipe))
+    made = [automated(asset) for asset in built_assets(recipe, where)]
+    keys = [key for asset in made for key in asset.keys]
+    build = build_job(recipe, where, keys)
+    jobs, schedules = [build], [build_schedule(recipe, build)] if recipe.schedule else []
+    asked: list[dg.AssetsDefinition] = []
+    found = [checks.candidate_checks(recipe, where), checks.advice_checks(recipe, where)]
+    if recipe.train is not None:
+        asked = [training.checkpoint_asset(recipe, where), evaluation.evaluation_asset(recipe, where)]
+        found.append(checks.training_checks(recipe))
+        train = train_job(recipe, [asset.key for asset in asked])
+        jobs.append(train)
+        schedules += [train_schedule(recipe, where, train)] if recipe.schedule else []
+    return RecipeDefinitions(
+        assets=[*outside, *made, *asked],
+        checks=found,
+        jobs=jobs,
+        schedules=schedules,
+        sensors=[sources_sensor(recipe, where), automation_sensor(recipe, keys)],
+    )
+
+
+def built_assets(recipe: Recipe, where: str) -> list[dg.AssetsDefinition]:
+    """Everything up to the published dataset."""
+    made = [decisions.decision_asset(recipe, where, "selection")]
+    if draws(recipe):
+        made.append(decisions.decision_asset(recipe, where, "draw"))
     for source in recipe.sources:
-        assets += [
-            sources.raw_spec(recipe, source),
-            sources.items_asset(recipe, where, source),
-            sources.tokens_asset(recipe, where, source),
-        ]
-    optional = {"draw": draws(recipe), "leaks": measures(recipe)}
-    parts = [name for name in PARTS if optional.get(name, True)]
-    assets += [dataset.stage_asset(recipe, where, name) for name in parts]
-    assets.append(dataset.dataset_asset(recipe, where))
-    built = [naming.key(recipe, name) for name in (*parts, "dataset")]
-    for source in recipe.sources:
-        built += [naming.items_key(recipe, source.name), naming.tokens_key(recipe, source.name)]
-    build = dg.define_asset_job(
+        made += [sources.items_asset(recipe, where, source), sources.tokens_asset(recipe, where, source)]
+    parts = [name for name in PARTS if name != "leaks" or measures(recipe)]
+    made += [dataset.stage_asset(recipe, where, name) for name in parts]
+    return [*made, dataset.dataset_asset(recipe, where)]
+
+
+def build_job(recipe: Recipe, where: str, keys: list[dg.AssetKey]) -> dg.UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
         build_job_name(recipe),
-        selection=dg.AssetSelection.assets(*built) | dg.AssetSelection.checks_for_assets(*built),
+        selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.checks_for_assets(*keys),
+        config=build_config(where),
         description=f"Everything of recipe `{recipe.name}` up to the published dataset; what did not change is reused.",
         tags={"recipe": recipe.name},
     )
-    jobs = [build]
-    if recipe.train is not None:
-        assets.append(training.checkpoint_asset(recipe, where))
-        jobs.append(
-            dg.define_asset_job(
-                train_job_name(recipe),
-                selection=dg.AssetSelection.assets(naming.key(recipe, "checkpoint")),
-                description=f"Train on the published dataset of recipe `{recipe.name}`.",
-                tags={"recipe": recipe.name},
-            )
-        )
-    return RecipeDefinitions(
-        assets,
-        [checks.candidate_checks(recipe, where)],
-        jobs,
-        [nightly(recipe, build)] if recipe.schedule else [],
-    )
 
 
-def nightly(recipe: Recipe, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    """The recipe's own schedule; people switch it on in the page."""
-    assert recipe.schedule is not None
-    return dg.ScheduleDefinition(
-        name=f"{recipe.dagster_name}_schedule",
-        job=job,
-        cron_schedule=recipe.schedule,
-        execution_timezone="UTC",
-        description=f"Rebuilds `{recipe.name}` at {recipe.schedule!r} (UTC); what did not change is reused.",
+def train_job(recipe: Recipe, keys: list[dg.AssetKey]) -> dg.UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        train_job_name(recipe),
+        selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.checks_for_assets(*keys),
+        description=f"Train on the published dataset of recipe `{recipe.name}`, and look at what was learnt.",
+        tags={"recipe": recipe.name},
     )

@@ -251,6 +251,26 @@ def leave_the_range(build: Path) -> None:
     save_manifest(build, manifest)
 
 
+# -- sources_readable -----------------------------------------------------------------------------------------
+
+
+def allow_no_bad_row(build: Path) -> None:
+    """The one broken line of a source is more than its recipe allows."""
+    manifest = manifest_of(build)
+    next(source for source in manifest["recipe"]["sources"] if source["name"] == "web")["max_unreadable"] = (
+        0.0
+    )
+    save_manifest(build, manifest)
+
+
+def read_less_than_half(build: Path) -> None:
+    """A source of which most rows were no JSON."""
+    manifest = manifest_of(build)
+    account = manifest["sources"]["web"]
+    account["set_aside"]["invalid_json"] = account["rows"] // 2 + 1
+    save_manifest(build, manifest)
+
+
 # -- contamination --------------------------------------------------------------------------------------------
 
 
@@ -342,6 +362,7 @@ CORRUPTIONS: dict[str, list[Callable[[Path], None]]] = {
     "targets_present": [declare_nothing],
     "ledger_closed": [lose_a_session, break_the_chain, lose_the_ledger],
     "share": [ask_for_less, boast_of_the_share, leave_the_range],
+    "sources_readable": [allow_no_bad_row, read_less_than_half],
     "contamination": [share_content],
     "leaks": [leak_too_much],
 }

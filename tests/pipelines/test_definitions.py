@@ -60,6 +60,8 @@ def described(definitions: dg.Definitions) -> dict[str, Any]:
             "group": node.group_name,
             "kinds": sorted(node.kinds),
             "makes": "materializable" if node.is_materializable else "external",
+            "automatic": node.automation_condition is not None,
+            "pools": sorted(node.pools or ()),
         }
         for node in graph.asset_nodes
     }
@@ -81,6 +83,10 @@ def described(definitions: dg.Definitions) -> dict[str, Any]:
             for schedule in definitions.schedules or ()
             if isinstance(schedule, dg.ScheduleDefinition)
         },
+        "sensors": {
+            sensor.name: [sensor.sensor_type.value, sensor.minimum_interval_seconds]
+            for sensor in definitions.sensors or ()
+        },
     }
 
 
@@ -90,7 +96,7 @@ def test_the_graph_of_a_recipe_is_the_one_on_record(tmp_path: Path) -> None:
     if os.environ.get("WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     assert found == json.loads(GOLDEN.read_text())
-    assert len(found["assets"]) == 14 and len(found["checks"]) == 8
+    assert len(found["assets"]) == 19 and len(found["checks"]) == 14
 
 
 def test_every_asset_has_a_description_an_owner_a_group_and_a_kind(tmp_path: Path) -> None:
@@ -138,7 +144,13 @@ def test_two_recipes_that_are_one_name_to_dagster_leave_the_first_and_explain_th
 
 
 def test_an_empty_folder_is_an_empty_code_location(tmp_path: Path) -> None:
-    assert described(of_folder(tmp_path)) == {"assets": {}, "checks": {}, "jobs": [], "schedules": {}}
+    assert described(of_folder(tmp_path)) == {
+        "assets": {},
+        "checks": {},
+        "jobs": [],
+        "schedules": {},
+        "sensors": {},
+    }
 
 
 def test_the_shipped_recipes_are_whole() -> None:

@@ -8,6 +8,7 @@
     targets_present   every session has something to learn
     ledger_closed     nothing was lost at any stage
     share             the mixture is what was asked, to one window, and in the range
+    sources_readable  no source is broken as a whole: most of its rows could be read
     contamination     train and validation share no content; what holds an evaluation set's text is not in the dataset
     leaks             a warning: validation items or answers that stand in what is trained, beyond the recipe's limit
 
@@ -330,6 +331,16 @@ def check_leaks(build: Build) -> Finding:
     return replace(finding("leaks", problems, looked_at, limit), is_warning=True)
 
 
+def check_sources(build: Build) -> Finding:
+    """Of every source, no more rows are unreadable than its recipe allows."""
+    from tokenization.build.source_check import unreadable_problems
+
+    looked_at, problems = unreadable_problems(build.manifest)
+    return finding(
+        "sources_readable", problems, looked_at, "each source's max_unreadable, 50 % unless it says so"
+    )
+
+
 def finding(name: str, problems: list[str], looked_at: str, limit: str) -> Finding:
     figure = "no problem" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     return Finding(name, not problems, looked_at, figure, limit, problems)
@@ -343,6 +354,7 @@ CHECKS: dict[str, Callable[[Build], Finding]] = {
     "targets_present": check_targets,
     "ledger_closed": check_ledger,
     "share": check_share,
+    "sources_readable": check_sources,
     "contamination": check_contamination,
     "leaks": check_leaks,
 }

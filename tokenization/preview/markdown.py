@@ -80,9 +80,9 @@ def _pictured(seq: PreviewSequence, max_bytes: int) -> str:
 
 
 def _heading(seq: PreviewSequence) -> str:
-    name = _escaped(shortened(one_line(seq.title or seq.item), 80))
-    place = _escaped(shortened(one_line(f"{seq.source} · {seq.item}"), 120))
-    note = f" · *{_escaped(shortened(one_line(seq.note), 160))}*" if seq.note else ""
+    name = escaped(shortened(one_line(seq.title or seq.item), 80))
+    place = escaped(shortened(one_line(f"{seq.source} · {seq.item}"), 120))
+    note = f" · *{escaped(shortened(one_line(seq.note), 160))}*" if seq.note else ""
     return f"**{name}** {place}  \n**{seq.num_trained:,}** trained / {len(seq):,} tokens{note}"
 
 
@@ -134,5 +134,5 @@ def _browser_length(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)

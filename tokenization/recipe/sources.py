@@ -57,6 +57,12 @@ class SourceSpec(Section):
         None, min_length=1, description="hf:// sources: the dataset's split; left out, train"
     )
     weight: float = Field(1.0, gt=0, description="loss weight of this source's targets")
+    max_unreadable: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="the part of its rows that may be unreadable before a build is not published",
+    )
 
     @model_validator(mode="before")
     @classmethod
