@@ -17,6 +17,7 @@ import pytest
 from corruptions import CORRUPTIONS, manifest_of
 from small_recipes import Project
 
+from tokenization.build.advice import ADVICE
 from tokenization.build.layout import published, versions_folder
 from tokenization.build.verify import verify
 from tokenization.stages import candidate, quarantine
@@ -83,9 +84,10 @@ def test_the_page_is_told_which_check_failed_and_how(mine: Project, monkeypatch:
         event.event_specific_data for event in events if event.event_type_value == "ASSET_CHECK_EVALUATION"
     ]
     assert {check.check_name: check.passed for check in checks} == {
-        name: name != "ledger_closed" for name in CORRUPTIONS
+        name: name != "ledger_closed" for name in (*CORRUPTIONS, *ADVICE)
     }
     failed = next(check for check in checks if not check.passed)
+    assert failed.metadata["last_good_build"].value.startswith(mine.out.resolve().name)
     assert failed.blocking and "loses 1" in failed.metadata["problems"].value
     assert all(check.metadata["looked_at"].value for check in checks)
 

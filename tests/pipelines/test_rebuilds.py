@@ -14,7 +14,10 @@ from small_recipes import Project, json_lines, web_rows
 from tokenization.stages import chat_tokens, documents, text_tokens
 
 TOKENS = [f"tokens/{name}" for name in ("books", "questions", "talks", "web")]
-LAST = ["candidate", "dataset", "loss_mask_preview", "small_candidate_checks"]
+LAST = [
+    *("candidate", "dataset", "loss_mask_preview"),
+    *("small_candidate_advice", "small_candidate_checks"),
+]
 
 
 @pytest.fixture
