@@ -52,8 +52,8 @@ class MessageReader:
     def __init__(
         self, fields: Mapping[str, str], role_names: Mapping[str, str], roles: frozenset[str]
     ) -> None:
-        self._role_keys = _keys(fields, "role", ROLE_KEYS)
-        self._content_keys = _keys(fields, "content", CONTENT_KEYS)
+        self.role_keys = _keys(fields, "role", ROLE_KEYS)
+        self.content_keys = _keys(fields, "content", CONTENT_KEYS)
         self._name_keys = _keys(fields, "name", ("name",))
         self._reasoning_keys = _keys(fields, "reasoning_content", REASONING_KEYS)
         self._calls_keys = _keys(fields, "tool_calls", CALLS_KEYS)
@@ -75,7 +75,7 @@ class MessageReader:
         """Two keys, a role met before and a string without thinking: what nearly all messages are."""
         if type(message) is not dict or len(message) != 2:
             return None
-        written, content = _first(message, self._role_keys), _first(message, self._content_keys)
+        written, content = _first(message, self.role_keys), _first(message, self.content_keys)
         if type(written) is not str or type(content) is not str or THINK_OPEN in content:
             return None
         role = self._roles.get(written)
@@ -87,10 +87,10 @@ class MessageReader:
             raise Refused(
                 "wrong_type", f"it is {json_kind(given)} and must be an object with role and content"
             )
-        written = _first(given, self._role_keys)
+        written = _first(given, self.role_keys)
         if not isinstance(written, str):
-            raise Refused("missing_field", _no_field("role", self._role_keys, given))
-        role, is_call = self._role(written)
+            raise Refused("missing_field", _no_field("role", self.role_keys, given))
+        role, is_call = self.role_of(written)
         message: Message = {"role": role}
         name = _first(given, self._name_keys)
         if isinstance(name, str) and name:
@@ -102,7 +102,7 @@ class MessageReader:
             message.update(training_of(given, message["content"], shift))
         return message
 
-    def _role(self, written: str) -> tuple[str, bool]:
+    def role_of(self, written: str) -> tuple[str, bool]:
         """(normalised role, whether the content is a call); role_names come before declared roles."""
         if written in self._roles:
             return self._roles[written], False
@@ -122,10 +122,10 @@ class MessageReader:
         role = message["role"]
         body = _Body(_first(given, self._reasoning_keys))
         body.calls = parse_calls(_first(given, self._calls_keys))
-        content = _first(given, self._content_keys)
-        if content is None and not body.calls and not any(key in given for key in self._content_keys):
+        content = _first(given, self.content_keys)
+        if content is None and not body.calls and not any(key in given for key in self.content_keys):
             if body.reasoning is None:
-                raise Refused("missing_field", _no_field("content", self._content_keys, given))
+                raise Refused("missing_field", _no_field("content", self.content_keys, given))
         elif is_call:
             body.calls = parse_calls(content)
         else:

@@ -70,39 +70,48 @@ def unreadable_rows(
         yield RowBatch([], [], lambda _: b"", 0, 1)
 
 
-def _line_rows(
+def _json_rows(
     piece: Piece, set_aside: SetAsideRows, columns: Sequence[str] | None, batch_bytes: int
 ) -> Iterator[RowBatch]:
+    for block in raw_blocks(piece, batch_bytes):
+        yield parsed_block(piece, block, set_aside)
+
+
+@dataclass(frozen=True)
+class RawBlock:
+    """Rows of JSON as they came."""
+
+    raws: list[bytes]
+    places: Sequence[int]  # [len(raws)]
+    lines_read: int  # as in RowBatch
+
+
+def raw_blocks(piece: Piece, batch_bytes: int = BATCH_BYTES) -> Iterator[RawBlock]:
+    """The rows of a piece of JSON or JSON Lines, not parsed yet. Raises `UnreadableInput` where it breaks off."""
     place = 1
     with open_content(piece.file) as stream:
-        for lines in iter_lines(stream, piece.start, piece.stop, batch_bytes):
-            yield parsed_lines(piece, lines, place, set_aside, lines_read=len(lines))
-            place += len(lines)
+        is_lines = piece.file.format == "jsonl"
+        blocks = (
+            iter_lines(stream, piece.start, piece.stop, batch_bytes)
+            if is_lines
+            else iter_values(stream, batch_bytes)
+        )
+        for raws in blocks:
+            yield RawBlock(raws, range(place, place + len(raws)), len(raws) if is_lines else 0)
+            place += len(raws)
 
 
-def _value_rows(
-    piece: Piece, set_aside: SetAsideRows, columns: Sequence[str] | None, batch_bytes: int
-) -> Iterator[RowBatch]:
-    place = 1
-    with open_content(piece.file) as stream:
-        for values in iter_values(stream, batch_bytes):
-            yield parsed_lines(piece, values, place, set_aside, lines_read=0)
-            place += len(values)
-
-
-def parsed_lines(
-    piece: Piece, raws: list[bytes], first: int, set_aside: SetAsideRows, lines_read: int
-) -> RowBatch:
-    """Parses each value; most batches have no broken one and pay for no more than the parsing."""
-    loads = orjson.loads
+def parsed_block(piece: Piece, block: RawBlock, set_aside: SetAsideRows) -> RowBatch:
+    """Parses each value; most blocks have no broken one and pay for no more than the parsing."""
+    loads, raws, lines_read = orjson.loads, block.raws, block.lines_read
     try:
         rows: list[Any] = [loads(raw) for raw in raws]
-        return RowBatch(rows, list(range(first, first + len(raws))), raws.__getitem__, lines_read, 0)
+        return RowBatch(rows, list(block.places), raws.__getitem__, lines_read, 0)
     except orjson.JSONDecodeError:
         pass
     rows, places, kept = [], [], []
     broken = 0
-    for place, raw in enumerate(raws, first):
+    for place, raw in zip(block.places, raws, strict=True):
         if not raw.strip():
             continue
         try:
@@ -178,8 +187,8 @@ def table_row_json(row: Any) -> bytes:
 
 
 _READERS: dict[str, Callable[[Piece, SetAsideRows, Sequence[str] | None, int], Iterator[RowBatch]]] = {
-    "jsonl": _line_rows,
-    "json": _value_rows,
+    "jsonl": _json_rows,
+    "json": _json_rows,
     "csv": _cell_rows,
     "tsv": _cell_rows,
 }

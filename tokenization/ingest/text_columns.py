@@ -24,9 +24,10 @@ from tokenization.ingest.json_lines import iter_blocks, lines_of
 from tokenization.ingest.opening import open_content
 from tokenization.ingest.rows import (
     BATCH_BYTES,
+    RawBlock,
     RowBatch,
     iter_rows,
-    parsed_lines,
+    parsed_block,
     table_row,
     unreadable_rows,
 )
@@ -74,7 +75,8 @@ def _of_lines(piece: Piece, fields: Fields, set_aside: SetAsideRows) -> Iterator
             columns = parse_block(block, *fields)
             if columns is None:
                 lines = lines_of(block)
-                yield parsed_lines(piece, lines, first, set_aside, lines_read=len(lines))
+                block = RawBlock(lines, range(first, first + len(lines)), len(lines))
+                yield parsed_block(piece, block, set_aside)
                 first += len(lines)
                 continue
             texts, own_ids = columns
