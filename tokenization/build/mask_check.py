@@ -19,6 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tokenization.build.proof import Prover
 from tokenization.build.proving import demands_of, prove_table, served_template
@@ -50,6 +51,11 @@ class BuildTokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._vocabulary.token_bytes(token_id)
+
+    @property
+    def byte_table(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The bytes of every id laid end to end, and where each one's begin."""
+        return self._vocabulary.byte_table
 
 
 def mask_problems(build: Build) -> tuple[str, list[str]]:

@@ -45,11 +45,15 @@ class TokenTable:
     @classmethod
     def of(cls, tokenizer: Spelling, control: Iterable[int], num_ids: int) -> TokenTable:
         """The table of ids below `num_ids`."""
-        spelled = [tokenizer.token_bytes(token) for token in range(num_ids)]
         is_control = np.zeros(num_ids, bool)
         is_control[[token for token in control if token < num_ids]] = True
-        offsets = offsets_of(np.array([len(text) for text in spelled], np.int64))
-        flat = np.frombuffer(b"".join(spelled), np.uint8)
+        whole = getattr(tokenizer, "byte_table", None)
+        if whole is not None and len(whole[1]) == num_ids + 1:
+            flat, offsets = whole
+        else:
+            spelled = [tokenizer.token_bytes(token) for token in range(num_ids)]
+            offsets = offsets_of(np.array([len(text) for text in spelled], np.int64))
+            flat = np.frombuffer(b"".join(spelled), np.uint8)
         return cls(flat, offsets[:-1], np.diff(offsets), is_control)
 
     def bytes_of(self, token: int) -> bytes:

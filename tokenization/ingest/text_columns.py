@@ -75,8 +75,8 @@ def _of_lines(piece: Piece, fields: Fields, set_aside: SetAsideRows) -> Iterator
             columns = parse_block(block, *fields)
             if columns is None:
                 lines = lines_of(block)
-                block = RawBlock(lines, range(first, first + len(lines)), len(lines))
-                yield parsed_block(piece, block, set_aside)
+                rows = RawBlock(lines, range(first, first + len(lines)), len(lines))
+                yield parsed_block(piece, rows, set_aside)
                 first += len(lines)
                 continue
             texts, own_ids = columns

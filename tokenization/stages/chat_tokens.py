@@ -10,7 +10,6 @@ Price: see benchmarks; beside encoding about 10 Âµs a session to render and 30 Â
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -26,11 +25,12 @@ from numpy.typing import NDArray
 from tokenization.build.proof import Prover
 from tokenization.build.proving import demands_of, prove_table, served_template, whole_claims
 from tokenization.chat.outcome import Rendered, SetAside
-from tokenization.chat.rendering import ChatOptions, Renderer
+from tokenization.chat.rendering import ChatOptions, Renderer, plain_of
 from tokenization.chat.report import check_stop, report_on
 from tokenization.chat.roles import Role
 from tokenization.chat.templates import ChatTemplate, builtin_names
 from tokenization.chat.weights import sequence_weights
+from tokenization.engine import worker_id
 from tokenization.errors import RecipeError
 from tokenization.hashing import key_of
 from tokenization.recipe.model import ChatSpec
@@ -58,6 +58,8 @@ SEQUENCE_SCHEMA = pa.schema(
     ]
 )
 SET_ASIDE_SCHEMA = pa.schema([("row", pa.int32()), ("reason", pa.string()), ("detail", pa.string())])
+MOST_OPEN = 32  # renderers and provers kept: some recipes, some workers each
+PLAIN_LOOK = 500  # sessions of a source that say whether threads serve it
 SEQUENCES, ASIDE = "sequences.arrow", "set_aside.arrow"
 
 
@@ -135,13 +137,14 @@ def template_fingerprint(tokenizer: Path, chat_json: str, folder: Path) -> str:
 
 
 def renderer_of(tokenizer: Path, chat_json: str, folder: Path) -> Renderer:
-    """One renderer a process for these settings and the template's text as it is now."""
-    return _renderer(tokenizer, chat_json, folder, template_fingerprint(tokenizer, chat_json, folder))
+    """One renderer a worker for these settings and the template's text as it is now."""
+    fingerprint = template_fingerprint(tokenizer, chat_json, folder)
+    return _renderer(tokenizer, chat_json, folder, fingerprint, worker_id())
 
 
-@lru_cache(maxsize=4)
-def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Renderer:
-    """One renderer a process for these settings: it learns the shapes of sessions as it goes."""
+@lru_cache(maxsize=MOST_OPEN)
+def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str, worker: int) -> Renderer:
+    """One renderer a worker for these settings: it learns the shapes of sessions as it goes."""
     chat = ChatSpec.model_validate_json(chat_json)
     renderer = Renderer(load_template(chat, tokenizer, folder), open_tokenizer(tokenizer), options_of(chat))
     check_stop(renderer)
@@ -149,13 +152,14 @@ def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -
 
 
 def prover_of(tokenizer: Path, chat_json: str, folder: Path) -> Prover:
-    """One prover a process for these settings and the template's text as it is now."""
-    return _prover(tokenizer, chat_json, folder, template_fingerprint(tokenizer, chat_json, folder))
+    """One prover a worker for these settings and the template's text as it is now."""
+    fingerprint = template_fingerprint(tokenizer, chat_json, folder)
+    return _prover(tokenizer, chat_json, folder, fingerprint, worker_id())
 
 
-@lru_cache(maxsize=4)
-def _prover(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Prover:
-    """One prover a process for these settings; of the renderer it knows the template alone."""
+@lru_cache(maxsize=MOST_OPEN)
+def _prover(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str, worker: int) -> Prover:
+    """One prover a worker for these settings; of the renderer it knows the template alone."""
     chat = ChatSpec.model_validate_json(chat_json)
     opened_tokenizer = open_tokenizer(tokenizer)
     template = load_template(chat, tokenizer, folder)
@@ -197,6 +201,15 @@ def job(
     )
 
 
+def threads_serve(jobs: list[RenderJob]) -> bool:
+    """Whether most of the first sessions are plain: their time goes by in libraries that release the GIL, while tools,
+    reasoning and flags are Python's work, for which processes are worth their start."""
+    if not jobs:
+        return True
+    sessions = open_table(jobs[0].store.path("rows", jobs[0].chunk) / ROWS).slice(0, PLAIN_LOOK)
+    return 2 * len(plain_of(sessions)) >= len(sessions)
+
+
 def prompted_among(job: RenderJob, rows: NDArray[np.int32]) -> list[int]:
     """Where among these rows of the chunk those are whose prompts are trained."""
     places: list[int] = [] if job.prompted is None else np.flatnonzero(np.isin(rows, job.prompted)).tolist()
@@ -204,14 +217,14 @@ def prompted_among(job: RenderJob, rows: NDArray[np.int32]) -> list[int]:
 
 
 def encode_chunk(job: RenderJob) -> int:
-    """Render one chunk's kept sessions, whole; the worker's process id."""
+    """Render one chunk's kept sessions, whole; the worker's number."""
     sessions = open_table(job.store.path("rows", job.chunk) / ROWS).take(pa.array(job.rows))
     renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
     made = Chunk.of(
         renderer, job, sessions, renderer.render(sessions, prompted_among(job, job.rows)), job.rows
     )
     made.save(job)
-    return os.getpid()
+    return worker_id()
 
 
 def fit(
@@ -233,7 +246,7 @@ def fit(
 
 
 def fit_chunk(job: RenderJob) -> int:
-    """Apply the overlong policy to one chunk's long sessions; the worker's process id."""
+    """Apply the overlong policy to one chunk's long sessions; the worker's number."""
     base = Chunk.load(job.store.path("tokens", job.base))
     rows = base.table.column("row").to_numpy()
     long_rows = np.unique(rows[base.table.column("length").to_numpy() > job.window])
@@ -243,7 +256,7 @@ def fit_chunk(job: RenderJob) -> int:
     rendered = renderer.fit(sessions, whole, job.window)
     refitted = Chunk.of(renderer, job, sessions, rendered, long_rows)
     base.without(long_rows).joined(refitted).save(job)
-    return os.getpid()
+    return worker_id()
 
 
 # -- a chunk's sequences ------------------------------------------------------------------------------------

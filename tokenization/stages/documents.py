@@ -155,7 +155,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         jobs,
         sum(file.size for file in files),
         name,
-        threads=text is not None,
+        threads=True,
     )
     refuse_unreadable(source, metas)
     counted = [ChunkCounts(meta["rows_read"], meta["lines"]) for meta in metas]

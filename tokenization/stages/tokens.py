@@ -120,7 +120,15 @@ def rendered(workspace: Workspace, name: str) -> dict[str, Any]:
             key = key_of(key, "prompts", trained[number].tobytes().hex())
             jobs.append(chat_tokens.job(workspace, chunk, rows, key, trained[number]))
     size = int(workspace.result("documents", name).value["text_bytes"])
-    metas, workers = run_jobs(workspace, "tokens", chat_tokens.encode_chunk, jobs, size, name)
+    metas, workers = run_jobs(
+        workspace,
+        "tokens",
+        chat_tokens.encode_chunk,
+        jobs,
+        size,
+        name,
+        threads=chat_tokens.threads_serve(jobs),
+    )
     keys, metas, fitted = chat_tokens.fit(workspace, jobs, metas, name)
     reasons: Counter[str] = Counter()
     for meta in metas:

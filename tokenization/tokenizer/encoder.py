@@ -22,6 +22,7 @@ from typing import Protocol
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from tokenization.tokenizer.batches import in_batches, interleave
 from tokenization.tokenizer.definition import Definition, PrefixScope
@@ -206,6 +207,12 @@ class PreparedTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes a token stands for; a marker's are its text."""
         return self._vocabulary.token_bytes(token_id)
+
+    @property
+    def byte_table(self) -> tuple[NDArray[np.uint8], Offsets]:
+        """The bytes of every id laid end to end, and where each one's begin, int64 [num_ids + 1]."""
+        with self._building:
+            return self._vocabulary.byte_table
 
 
 def open_tokenizer(directory: str | Path) -> PreparedTokenizer:

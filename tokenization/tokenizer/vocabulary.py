@@ -11,6 +11,10 @@ import re
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenization.sequences import offsets_of
 from tokenization.tokenizer.definition import Definition, Json
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -51,6 +55,31 @@ class Vocabulary:
             found = self._bytes[token_id] = self._spell(token_id)
         return found
 
+    @cached_property
+    def byte_table(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The bytes of every id laid end to end, and where each one's begin, int64 [num_ids + 1]."""
+        most = max([-1, *self._tokens, *self._added]) + 1
+        lengths = np.zeros(most, np.int64)
+        if self._byte_level:
+            texts = [self._tokens.get(token_id, "") for token_id in range(most)]
+            letters = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+            byte_of = np.full(0x300, -1, np.int16)
+            for letter, byte in byte_alphabet().items():
+                byte_of[ord(letter)] = byte
+            spelled = np.where(letters < len(byte_of), byte_of[np.minimum(letters, len(byte_of) - 1)], -1)
+            lengths[:] = [len(text) for text in texts]
+            offsets = offsets_of(lengths)
+            odd = np.searchsorted(offsets, np.flatnonzero(spelled < 0), side="right") - 1
+            if not len(odd) and not self._added:
+                return spelled.astype(np.uint8), offsets
+            own = {
+                int(token_id): self.token_bytes(int(token_id)) for token_id in {*odd.tolist(), *self._added}
+            }
+            return _replaced(spelled.astype(np.uint8), offsets, own)
+        every = [self._spell(token_id) for token_id in range(most)]
+        lengths[:] = [len(text) for text in every]
+        return np.frombuffer(b"".join(every), np.uint8), offsets_of(lengths)
+
     def decode(self, ids: Iterable[int], *, continuing: bool = False) -> str:
         """The text of a run of ids, markers as their text; broken UTF-8 at its ends shows as U+FFFD.
 
@@ -79,6 +108,22 @@ class Vocabulary:
         """WordPiece and the like: a word's first piece brings a space, its continuations do not."""
         mark = self._definition.model.get("continuing_subword_prefix") or "##"
         return token.removeprefix(mark).encode() if token.startswith(mark) else b" " + token.encode()
+
+
+def _replaced(
+    flat: NDArray[np.uint8], offsets: NDArray[np.int64], own: dict[int, bytes]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The table with other bytes for some ids."""
+    pieces: list[bytes] = []
+    lengths = np.diff(offsets)
+    read = 0
+    data = flat.tobytes()
+    for token_id in sorted(own):
+        pieces += [data[read : offsets[token_id]], own[token_id]]
+        read = int(offsets[token_id + 1])
+        lengths[token_id] = len(own[token_id])
+    pieces.append(data[read:])
+    return np.frombuffer(b"".join(pieces), np.uint8), offsets_of(lengths)
 
 
 def _decoder_kinds(document: Json) -> list[str]:
