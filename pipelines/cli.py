@@ -88,6 +88,19 @@ def build(recipe: Path, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@set_option
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
+@explained
+def plan(recipe: Path, **options: Any) -> None:
+    """Say what RECIPE would give before it is built: 4096 beside 8192, and each packing."""
+    from pipelines.commands.planning import plan_recipe
+
+    plan_recipe(recipe, **options)
+
+
+@main.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON line with every finding.")
 @explained

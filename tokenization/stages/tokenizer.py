@@ -32,9 +32,11 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     results = [workspace.find("documents", source.name) for source in workspace.recipe.sources]
     if any(result is None for result in results):
         return None
-    # A loaded tokenizer needs the text only as a sample for the identity proof: another text, another sample,
-    # but the same tokenizer (its fingerprint is its content's).
-    return [described, [result.fingerprint for result in results if result]]
+    if spec.train is not None:
+        return [described, [result.fingerprint for result in results if result]]
+    # A loaded tokenizer needs text only as a sample for the identity proof, which costs seconds: it is proved again
+    # where the first chunks of a source changed, not with every file.
+    return [described, [sample_chunks(workspace, source.name) for source in workspace.recipe.sources]]
 
 
 def tokenizer_digest(path: Path) -> str:
@@ -86,19 +88,37 @@ def texts_of(batch: Any) -> Iterator[str]:
 
 def sample_texts(workspace: Workspace) -> Iterator[str]:
     """The first documents of each source, cut to a length that keeps the proof under a second."""
-    each = max(1, SAMPLE_DOCUMENTS // len(workspace.recipe.sources))
+    each = sample_of_each(workspace)
     for source in workspace.recipe.sources:
         texts = (
             text
-            for table in row_tables(workspace, source.name)
+            for table in row_tables(workspace, source.name, sample_chunks(workspace, source.name))
             for batch in table.to_batches(64)
             for text in texts_of(batch)
         )
         yield from (text[:4000] for text in islice(texts, each))
 
 
-def row_tables(workspace: Workspace, source: str) -> Iterator[Any]:
+def sample_of_each(workspace: Workspace) -> int:
+    """How many documents of each source are in the sample."""
+    return max(1, SAMPLE_DOCUMENTS // len(workspace.recipe.sources))
+
+
+def sample_chunks(workspace: Workspace, source: str) -> list[str]:
+    """The source's first chunks, as many as the sample needs."""
+    chosen: list[str] = []
+    documents = 0
     for chunk in workspace.result("documents", source).value["chunks"]:
+        if documents >= sample_of_each(workspace):
+            break
+        chosen.append(chunk)
+        documents += int(workspace.store.meta("rows", chunk)["kept"])
+    return chosen
+
+
+def row_tables(workspace: Workspace, source: str, chunks: list[str] | None = None) -> Iterator[Any]:
+    """The rows of a source chunk by chunk; of these chunks, where some are named."""
+    for chunk in workspace.result("documents", source).value["chunks"] if chunks is None else chunks:
         path = workspace.store.path("rows", chunk) / ROWS
         if path.exists():
             yield open_table(path)

@@ -161,3 +161,26 @@ def test_duplicates_are_dropped_within_a_kind_and_kept_where_that_is_asked(
             workspace.run("documents", source)
         counts = workspace.run("selection").value["counts"]
         assert (counts["first"]["train"], counts["second"]["train"]) == kept
+
+
+def test_a_file_behind_the_tokenizer_s_sample_leaves_its_proof_alone(
+    new_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = new_project(
+        name="proved", mixture=None, chat=None, sources=[text_source("pages", "data/pages/*.jsonl")]
+    )
+    rows = [{"text": f"Page {number} of many."} for number in range(480)]
+    first = project.file("data/pages/a.jsonl", json_lines(rows[:450]))
+    project.file("data/pages/b.jsonl", json_lines(rows[450:]))
+
+    def key() -> str | None:
+        workspace = project.workspace()
+        workspace.run("documents", "pages")
+        return workspace.key("tokenizer")
+
+    monkeypatch.setenv("TOKENMILL_CHUNK_BYTES", "4000")
+    before = key()
+    project.file("data/pages/b.jsonl", json_lines(rows[451:]))
+    assert key() == before
+    first.write_text(json_lines(rows[1:450]))
+    assert key() != before
