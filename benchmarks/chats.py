@@ -115,7 +115,7 @@ def measured(data: Path, messages: Path, template: Path, proof: str) -> dict[str
     from tokenization.store import Store
 
     if proof != "proved":
-        chat_tokens.prove_table = lambda prover, claims, sequences: [None] * len(claims)  # type: ignore[assignment]
+        chat_tokens.prove_table = lambda prover, claims, sequences, plain: [None] * len(claims)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         recipe = folder / "recipe.yaml"

@@ -37,7 +37,7 @@ def is_rare(message: dict[str, Any]) -> bool:
 
 
 def is_plain(session: list[dict[str, Any]]) -> bool:
-    return all(list(m) == ["role", "content"] and type(m["content"]) is str for m in session) and not any(
+    return all(set(m) == {"role", "content"} and type(m["content"]) is str for m in session) and not any(
         map(is_rare, session)
     )
 

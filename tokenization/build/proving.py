@@ -20,7 +20,7 @@ from tokenization.build.proof_batch import taken_sequences
 from tokenization.build.proof_columns import ClaimedSpans
 from tokenization.build.proof_template import ServedTemplate
 from tokenization.build.proof_view import Demands
-from tokenization.plain_sessions import plain_sessions
+from tokenization.plain_sessions import PlainSessions, plain_sessions
 from tokenization.recipe.model import ChatSpec
 from tokenization.sequences import TokenSequences, offsets_of
 
@@ -50,11 +50,18 @@ def served_template(
     )
 
 
-def prove_table(prover: Prover, claims: pa.Table, sequences: TokenSequences) -> list[str | None]:
+def prove_table(
+    prover: Prover, claims: pa.Table, sequences: TokenSequences, plain: PlainSessions | None = None
+) -> list[str | None]:
     """A problem or None for each sequence; `claims` has columns messages, tools, spans, cut and actions, one row a
-    sequence. Plain sessions on which no policy acted are proved in groups, what is left of them one by one."""
+    sequence. Plain sessions on which no policy acted are proved in groups, what is left of them one by one; `plain` are
+    those of the claims, by their rows, where the caller has read them already."""
     problems: list[str | None] = [None] * len(claims)
-    plain = plain_sessions(claims.column("messages"), _is_whole(claims))
+    whole = _is_whole(claims)
+    if plain is None:
+        plain = plain_sessions(claims.column("messages"), whole)
+    else:
+        plain = plain.chosen(np.flatnonzero(whole[plain.rows]))
     proven = prover.prove_plain(plain, _spans_of(claims), sequences)
     left = np.flatnonzero(~proven)
     if len(left):
@@ -102,3 +109,15 @@ def whole_claims(table: pa.Table, sessions: pa.Table) -> pa.Table:
     filled = given if messages.null_count == len(messages) else pc.coalesce(messages, given)
     whole = table.set_column(table.schema.get_field_index("messages"), "messages", filled)
     return whole.append_column("tools", sessions.column("tools"))
+
+
+def plain_claims(plain: PlainSessions, session: NDArray[np.int64], untouched: bool) -> PlainSessions | None:
+    """The plain sessions of a table under the numbers of their sequences; `session` is each sequence's row. None where
+    a session gave several sequences, or policies left some of a session's messages out (not `untouched`)."""
+    if not untouched or (len(session) > 1 and (np.diff(session) <= 0).any()):
+        return None
+    if not len(session) or not len(plain):
+        return None
+    place = np.minimum(np.searchsorted(plain.rows, session), len(plain) - 1)
+    found = np.flatnonzero(plain.rows[place] == session)
+    return plain.chosen(place[found]).renumbered(found)

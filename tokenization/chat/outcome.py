@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenization.plain_sessions import NONE, PlainSessions
 from tokenization.sequences import IntArray, TokenSequences
 
 
@@ -37,6 +38,7 @@ class Rendered:
     # sequence -> the messages it holds, where some are left out
     kept: Mapping[int, list[int]] = field(default_factory=dict)
     prompted: Collection[int] = ()  # rows whose prompts are trained too
+    plain: PlainSessions = NONE  # those of the table's sessions that were read as columns
 
     @property
     def num_cuts(self) -> IntArray:

@@ -15,16 +15,18 @@ Price: about 1 µs a message and 0.2 µs a line to hash; 20 bytes of memory a li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
 from tokenization.chat.roles import TOOL
+from tokenization.plain_sessions import plain_sessions
 
 CODE = "1"  # of what `prompt_texts` gives
 UNIT = "bytes of UTF-8"
@@ -49,41 +51,111 @@ class PromptTexts:
     answers: NDArray[np.int64]  # [num_sessions]  bytes of what is trained
 
 
-def prompt_texts(sessions: Iterable[str | bytes], trained_roles: frozenset[str]) -> PromptTexts:
-    """The prompts of these sessions, each the JSON of its normalised messages."""
-    digest: Callable[..., int] = xxhash.xxh3_64_intdigest
-    columns: dict[str, list[Any]] = {field.name: [] for field in fields(PromptTexts)}
-    session, size, hashes, may_train = (columns[n] for n in ("session", "size", "hash", "may_train"))
-    line_message, line_size, line_hash = (columns[f"line_{n}"] for n in ("message", "size", "hash"))
-    opening = tuple(columns[f"opening_{n}"] for n in ("message", "size", "hash"))
-    for number, text in enumerate(sessions):
-        answers = 0
+def prompt_texts(sessions: pa.ChunkedArray, trained_roles: frozenset[str]) -> PromptTexts:
+    """The prompts of these sessions, each the JSON of its normalised messages (large_string)."""
+    found = _plain_messages(sessions, trained_roles)
+    others = np.setdiff1d(np.arange(len(sessions)), found.rows)
+    if len(others):
+        found = _Messages.joined(found, _other_messages(sessions, others, trained_roles))
+    answers = np.zeros(len(sessions), np.int64)
+    sizes = np.fromiter(map(len, found.content), np.int64, len(found.content))
+    np.add.at(answers, found.session[found.is_answer], sizes[found.is_answer])
+    prompt = np.flatnonzero(~found.is_answer & (sizes > 0))
+    content = [found.content[place] for place in prompt.tolist()]
+    return PromptTexts(
+        session=found.session[prompt].astype(np.int32),
+        size=sizes[prompt],
+        hash=_hashes(content),
+        may_train=found.may_train[prompt],
+        **_lines(content),
+        **_openings(content, sizes[prompt]),
+        answers=answers,
+    )
+
+
+@dataclass(frozen=True)
+class _Messages:
+    """Messages of some sessions, in their order."""
+
+    rows: NDArray[np.int64]  # the sessions
+    session: NDArray[np.int64]  # [num_messages]
+    content: list[bytes]
+    is_answer: NDArray[np.bool_]  # trained by its role or its own flag
+    may_train: NDArray[np.bool_]  # not a tool's result, not flagged off
+
+    @classmethod
+    def joined(cls, one: _Messages, other: _Messages) -> _Messages:
+        """Both, in the order of sessions."""
+        session = np.concatenate([one.session, other.session])
+        order = np.argsort(session, kind="stable")
+        content = [*one.content, *other.content]
+        return cls(
+            np.concatenate([one.rows, other.rows]),
+            session[order],
+            [content[place] for place in order.tolist()],
+            np.concatenate([one.is_answer, other.is_answer])[order],
+            np.concatenate([one.may_train, other.may_train])[order],
+        )
+
+
+def _plain_messages(sessions: pa.ChunkedArray, trained_roles: frozenset[str]) -> _Messages:
+    plain = plain_sessions(sessions)
+    is_tool = np.array([role == TOOL for role in plain.roles], bool)[plain.role]
+    trained = np.array([role in trained_roles for role in plain.roles], bool)[plain.role]
+    session = np.repeat(plain.rows, np.diff(plain.offsets))
+    content = [text.encode() for text in plain.texts]
+    return _Messages(plain.rows, session, content, trained & ~is_tool, ~is_tool)
+
+
+def _other_messages(
+    sessions: pa.ChunkedArray, rows: NDArray[np.int64], trained_roles: frozenset[str]
+) -> _Messages:
+    session: list[int] = []
+    content: list[bytes] = []
+    is_answer: list[bool] = []
+    may_train: list[bool] = []
+    for row, text in zip(rows.tolist(), sessions.take(pa.array(rows)).to_pylist(), strict=True):
         for message in orjson.loads(text):
-            role, content = message["role"], message["content"].encode("utf-8", "surrogatepass")
-            if role != TOOL and message.get("train", role in trained_roles):
-                answers += len(content)
-                continue
-            if not content:
-                continue
-            place = len(session)
-            session.append(number)
-            size.append(len(content))
-            hashes.append(digest(content))
-            may_train.append(role != TOOL and message.get("train", True))
-            lines = content.split(b"\n")
-            line_message.extend([place] * len(lines))
-            line_size.extend([len(line) + 1 for line in lines])
-            line_size[-1] -= 1
-            line_hash.extend(map(digest, lines))
-            for length in OPENINGS:
-                if length > len(content):
-                    break
-                for column, value in zip(
-                    opening, (place, length, digest(content[:length], seed=length)), strict=True
-                ):
-                    column.append(value)
-        columns["answers"].append(answers)
-    return PromptTexts(**{name: np.array(values, DTYPES[name]) for name, values in columns.items()})
+            role = message["role"]
+            session.append(row)
+            content.append(message["content"].encode("utf-8", "surrogatepass"))
+            is_answer.append(role != TOOL and bool(message.get("train", role in trained_roles)))
+            may_train.append(role != TOOL and bool(message.get("train", True)))
+    return _Messages(
+        rows, np.array(session, np.int64), content, np.array(is_answer, bool), np.array(may_train, bool)
+    )
+
+
+def _hashes(texts: Sequence[bytes]) -> NDArray[np.uint64]:
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, texts), np.uint64, len(texts))
+
+
+def _lines(content: Sequence[bytes]) -> dict[str, NDArray[Any]]:
+    """Every line of these messages: its message, its size with its line feed, its hash."""
+    lines = b"\n".join(content).split(b"\n") if content else []
+    counts = np.array([text.count(b"\n") + 1 for text in content], np.int64)
+    size = np.fromiter(map(len, lines), np.int32, len(lines)) + np.int32(1)
+    size[np.cumsum(counts) - 1] -= 1
+    message = np.repeat(np.arange(len(content), dtype=np.int32), counts)
+    return {"line_message": message, "line_size": size, "line_hash": _hashes(lines)}
+
+
+def _openings(content: Sequence[bytes], sizes: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """The openings of these messages, those of a message by size."""
+    digest = xxhash.xxh3_64_intdigest
+    messages = [np.flatnonzero(sizes >= length) for length in OPENINGS]
+    hashes = [
+        np.array([digest(content[place][:length], seed=length) for place in own.tolist()], np.uint64)
+        for length, own in zip(OPENINGS, messages, strict=True)
+    ]
+    message = np.concatenate(messages)
+    order = np.argsort(message, kind="stable")
+    size = np.repeat(np.array(OPENINGS, np.int32), [len(own) for own in messages])
+    return {
+        "opening_message": message[order].astype(np.int32),
+        "opening_size": size[order],
+        "opening_hash": np.concatenate(hashes)[order],
+    }
 
 
 DTYPES: dict[str, Any] = {

@@ -96,11 +96,12 @@ class Renderer:
         `train_on_prompt: auto` trains."""
         asked = self.options.train_on_prompt
         rows = prompted if asked == "auto" else range(len(sessions) if asked else 0)
-        groups = render_groups(self, plain_of(sessions), rows)
+        plain = plain_of(sessions)
+        groups = render_groups(self, plain, rows)
         cases, aside = self.cases(sessions, groups.left(len(sessions)), rows)
         rendered = merged(groups.rendered, self.render_cases(cases, aside))
         actions = {row: ["train_on_prompt"] for row in rows} if asked == "auto" else {}
-        return replace(rendered, prompted=rows, actions=actions)
+        return replace(rendered, prompted=rows, actions=actions, plain=plain)
 
     def fit(self, sessions: pa.Table, rendered: Rendered, window: int) -> Rendered:
         """The same with sequences longer than `window` replaced as the overlong policy says."""

@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.build.proof import Prover
-from tokenization.build.proving import demands_of, prove_table, served_template, whole_claims
+from tokenization.build.proving import demands_of, plain_claims, prove_table, served_template, whole_claims
 from tokenization.chat.outcome import Rendered, SetAside
 from tokenization.chat.rendering import ChatOptions, Renderer, plain_of
 from tokenization.chat.report import check_stop, report_on
@@ -286,7 +286,8 @@ class Chunk:
         prover = prover_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
         lossy_before = prover.lossy
         claims = whole_claims(table, sessions.take(pa.array(rendered.session)))
-        problems = prove_table(prover, claims, rendered.sequences)
+        plain = plain_claims(rendered.plain, rendered.session, untouched=not rendered.kept)
+        problems = prove_table(prover, claims, rendered.sequences, plain)
         unproven = {
             int(row): problem
             for row, problem in zip(rendered.session, problems, strict=True)

@@ -6,7 +6,6 @@ sources. Price: about 5 µs a session of two messages to hash.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from tokenization.chat import prompts
 from tokenization.chat.prompts import PromptTexts
+from tokenization.engine import worker_id
 from tokenization.hashing import key_of
 from tokenization.stages.documents import ROWS, load_index
 from tokenization.stages.running import run_jobs
@@ -33,16 +33,14 @@ class PromptJob:
 
 
 def hash_chunk(job: PromptJob) -> int:
-    """Hash one chunk's prompts; the worker's process id."""
+    """Hash one chunk's prompts; the worker's number."""
     sessions = open_table(job.store.path("rows", job.chunk) / ROWS).column("messages")
-    texts = prompts.prompt_texts(
-        (text for array in sessions.chunks for text in array.to_pylist()), job.trained_roles
-    )
+    texts = prompts.prompt_texts(sessions, job.trained_roles)
     with job.store.writing("prompts", job.key) as folder:
         for field in fields(PromptTexts):
             np.save(folder / f"{field.name}.npy", getattr(texts, field.name))
         (folder / META).write_bytes(orjson.dumps({"messages": len(texts.session)}))
-    return os.getpid()
+    return worker_id()
 
 
 def trained_roles(workspace: Workspace) -> frozenset[str]:
@@ -65,9 +63,8 @@ def measure_prompts(
         ]
         for name in names
     }
-    run_jobs(
-        workspace, "prompts", hash_chunk, [job for own in jobs.values() for job in own], size, "repetition"
-    )
+    every = [job for own in jobs.values() for job in own]
+    run_jobs(workspace, "prompts", hash_chunk, every, size, "repetition", threads=True)
     parts, counts = [], []
     borders = [0]
     for name, own in zip(names, kept, strict=True):

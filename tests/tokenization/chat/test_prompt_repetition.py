@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from chats import assistant, system, user
 from hypothesis import given
@@ -30,7 +31,8 @@ Session = list[dict[str, Any]]
 
 
 def texts_of(*sessions: Session) -> PromptTexts:
-    return prompt_texts([orjson.dumps(session) for session in sessions], ROLES)
+    texts = pa.array([orjson.dumps(session).decode() for session in sessions], pa.large_string())
+    return prompt_texts(pa.chunked_array([texts]), ROLES)
 
 
 def measured(*sessions: Session) -> Repetition:
