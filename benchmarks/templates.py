@@ -1,12 +1,12 @@
 """Every chat template × every chat set: what is proven, and what is set aside for which reason.
 
-    python -m benchmarks.templates DATA [--limit N] [--only NAME …] [--workers N] > benchmarks/templates.md
+    python -m benchmarks.templates DATA [--limit N] [--only NAME …] [--workers N] > templates.md
 
 DATA is a folder with `templates/*.jinja`, `chat/` and `tokenizers/`. Each template goes with a tokenizer that has its
 markers, or with one to which they are added, and every session goes through the jobs that a build runs: rendered,
-proved, made to fit the window. `--limit` takes that many sessions of each file (evenly spread), for a busy machine.
-Price: about 20 s of one core a template for all 21,000 sessions. Prints Markdown; a session is counted once, whatever number of cuts it gives.
-The exit code is 1 where a session could be neither proven nor explained (`unproven`).
+proved, made to fit the window. Prints Markdown; a session is counted once, whatever number of cuts it gives.
+`--limit` takes that many sessions of each file, evenly spread, for a busy machine: all of them take about 20 s of one
+core a template. The exit code is 1 where a session could be neither proven nor explained (`unproven`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from tokenization.chat.report import report_on
 from tokenization.errors import RecipeError
+from tokenization.hashing import key_of
 from tokenization.ingest.chunks import plan_chunks
 from tokenization.ingest.files import resolve_files
 from tokenization.ingest.sessions import ChatOptions, read_sessions
@@ -182,7 +183,9 @@ def works(data: Path, scratch: Path, only: Sequence[str], window: int, limit: in
     """Sessions stored, tokenizers prepared: what is to be measured."""
     store = Store(scratch / "store")
     for name, sessions in read_chats(data / "chat"):
-        taken = np.unique(np.linspace(0, len(sessions) - 1, min(limit or len(sessions), len(sessions))).astype(int))
+        taken = np.unique(
+            np.linspace(0, len(sessions) - 1, min(limit or len(sessions), len(sessions))).astype(int)
+        )
         with store.writing("rows", name.replace("/", " ")) as folder:
             write_table(sessions.take(pa.array(taken)).combine_chunks(), folder / ROWS)
     templates = data / "templates"
@@ -193,7 +196,7 @@ def works(data: Path, scratch: Path, only: Sequence[str], window: int, limit: in
         if only and not any(part in name for part in only):
             continue
         tokenizer, markers = fitting(name)
-        out = scratch / "tokenizers" / "-".join([tokenizer, *(str(hash(markers) & 0xFFFF) if markers else "")])
+        out = scratch / "tokenizers" / key_of(tokenizer, list(markers))
         if not out.exists():
             spec = TokenizerSpec(path=str(data / "tokenizers" / tokenizer), add_special_tokens=markers)
             prepare_tokenizer(spec, Path(), out)
