@@ -75,8 +75,11 @@ def _shorten(
     whole = {case.row: case for case in renderer.cases(sessions, rows, rendered.prompted)[0]}
     for i in overlong:
         row, cut = int(rendered.session[i]), int(rendered.cut[i])
-        targets = sorted(set(rendered.span_message[rendered.span_offsets[i] : rendered.span_offsets[i + 1]]))
-        case = _as_rendered(renderer, whole[row], [int(t) for t in targets], cut)
+        own = rendered.span_message[rendered.span_offsets[i] : rendered.span_offsets[i + 1]]
+        # A whole session is asked for all its targets again: what is left of one of which `history: last` kept the
+        # last answer may be no longer rewritten.
+        targets = sorted({int(t) for t in own}) if cut >= 0 else list(whole[row].targets)
+        case = _as_rendered(whole[row], targets, cut)
         measure = _Measure(renderer, case)
         if renderer.options.overlong == "split" and cut < 0:
             left = _split(measure, window)
@@ -91,7 +94,7 @@ def _shorten(
         outcome.actions.setdefault(row, []).extend(left.actions)
 
 
-def _as_rendered(renderer: Renderer, case: Case, targets: list[int], cut: int) -> Case:
+def _as_rendered(case: Case, targets: list[int], cut: int) -> Case:
     """The messages that this sequence holds: all, or those up to its answer."""
     stop = targets[-1] + 1 if cut >= 0 else len(case.messages)
     return replace(

@@ -54,7 +54,7 @@ def check_stop(renderer: Renderer) -> tuple[str, ...]:
     trained = [role for role, policy in renderer.policy.items() if policy.trained]
     rules = {role: _stop_of(renderer, role) for role in trained}
     for role, rule in rules.items():
-        if not rule.stop and role == ASSISTANT:
+        if role == ASSISTANT and (not rule.stop or _passes_a_marker(renderer, rule)):
             raise RecipeError(_no_stop(renderer, rule))
     return tuple(dict.fromkeys(rule.stop for rule in rules.values() if rule.stop))
 
@@ -63,13 +63,19 @@ def _stop_of(renderer: Renderer, role: str) -> StopRule:
     return renderer.finder.stop_rule(renderer.bound.shown({"role": role, "content": STUB}))
 
 
+def _passes_a_marker(renderer: Renderer, rule: StopRule) -> bool:
+    """Whether the answer is followed by a marker that is no token, before whatever stops it: its own stop is lost."""
+    before = rule.behind.removesuffix(rule.tail) + rule.appended.removesuffix(rule.stop)
+    return any(match[0] not in renderer.control.ids for match in _MARKER.finditer(before))
+
+
 def _no_stop(renderer: Renderer, rule: StopRule) -> str:
     name = renderer.template.name
     try:
         renderer.bound.render([_QUESTION, _ANSWER])
     except TemplateFailure as failure:
         return f"chat.template {name} cannot render a question and its answer: {failure}"
-    marker = _MARKER.search(rule.behind)
+    marker = next((m for m in _MARKER.finditer(rule.behind) if m[0] not in renderer.control.ids), None)
     if marker:
         return (
             f"chat.template {name} ends answers in {marker[0]}, which is not a token of this tokenizer; add "

@@ -8,6 +8,7 @@ Guarantees: a rendering asked for twice is made once. Price: see sandbox and sym
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,7 +76,7 @@ class DirectView(_View):
 
     control: ControlTokens | None = None
     _rendered: dict[tuple[int, Prompt | None], Text] = field(default_factory=dict)
-    _shown: dict[int, set[tuple[int, str]] | None] = field(default_factory=dict)
+    _shown: dict[int, set[Part] | None] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -96,12 +97,14 @@ class DirectView(_View):
         """Two looks: the string itself must be there, and so must a stub in its place (a short answer may
         stand in a text by chance)."""
         shown = self._shown_stubs(count)
+        parts: Counter[str] = Counter()
         for name, value in self.said(place, everything=everything):
+            parts[name] += 1
             leaves = list(_leaves(value))
             if any(not _is_written(leaf, text) for leaf in leaves):
                 return name
             says = bool(leaves) or (bool(value) and not isinstance(value, str))
-            if says and shown is not None and (self.origin[place], name) not in shown:
+            if says and shown is not None and (self.origin[place], name, parts[name]) not in shown:
                 return name
         return None
 
@@ -142,10 +145,10 @@ class DirectView(_View):
                 "ranges_not_placed", "a range of train_ranges begins or ends within a typed control token"
             ) from None
 
-    def _shown_stubs(self, count: int) -> set[tuple[int, str]] | None:
+    def _shown_stubs(self, count: int) -> set[Part] | None:
         """What of the first `count` messages the template shows, found by rendering stubs in their place."""
         if count not in self._shown:
-            names: list[tuple[int, str]] = []
+            names: list[Part] = []
             stubbed = [_stubbed(self.session[i], i, names) for i in self.origin[:count] if i >= 0]
             try:
                 prepared, _ = self.bound.prepare(stubbed, bool(self.tools), self.as_json)
@@ -165,15 +168,18 @@ class DirectView(_View):
             return ""
 
 
+Part = tuple[int, str, int]  # a message, what of it, and which one: a message may call twice
 CONTENT, REASONING = "the content", "the reasoning"
 CALL_NAME, CALL_ARGUMENTS = "the name of a tool call", "the arguments of a tool call"
 
 
-def _stubbed(message: Message, place: int, names: list[tuple[int, str]]) -> Message:
+def _stubbed(message: Message, place: int, names: list[Part]) -> Message:
     """The message with one character for each thing it says; `names` says what each stands for."""
+    parts: Counter[str] = Counter()
 
     def stub(name: str) -> str:
-        names.append((place, name))
+        parts[name] += 1
+        names.append((place, name, parts[name]))
         return chr(FIRST_SLOT + len(names) - 1)
 
     made = dict(message)

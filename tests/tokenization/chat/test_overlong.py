@@ -123,3 +123,14 @@ def test_a_window_too_small_for_anything_sets_everything_aside(window: int) -> N
     rendered = fitted(renderer("chatml", TOKENIZER), window, long_session(2), long_session(3))
     assert len(rendered.sequences) == 0
     assert [entry.reason for entry in rendered.set_aside] == ["overlong", "overlong"]
+
+
+def test_history_last_trains_every_answer_that_what_is_left_does_not_rewrite() -> None:
+    session = [
+        user("q0"), assistant("a0" + "x" * 60, reasoning_content="r"), user("q1"), assistant("a1"), assistant("a2"),
+    ]  # fmt: skip
+    ask = renderer(chat_templates.THINKING, TOKENIZER, history="last")
+    assert trained(ask.render(table(session)), TOKENIZER) == [["<think>\n\n</think>\n\na2<|im_end|>"]]
+    rendered = fitted(ask, 100, session)
+    assert rendered.actions == {0: ["drop_turns:1"]}
+    assert rendered.span_message.tolist() == [3, 4]
