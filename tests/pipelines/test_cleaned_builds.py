@@ -135,7 +135,11 @@ def test_evaluation_sets_are_counted_and_so_is_what_they_take(guarded: Project) 
     assert (talks["items"], talks["too_short"], talks["found"]) == (1, 0, 1)
     taken = {name: source["set_aside"].get("contaminated", 0) for name, source in manifest["sources"].items()}
     assert taken == {"books": 0, "web": 2, "questions": 1, "talks": 0}
-    selected = {row["source"]: row["removed"] for row in ledger_of(guarded.out) if row["stage"] == "select"}
+    selected = {
+        row["source"]: row["removed"]
+        for row in ledger_of(guarded.out)
+        if row["stage"] == "select" and row["unit"] == "documents"
+    }
     assert selected["web"] == {"contaminated": 2, "exact_duplicate": 1}
 
 
@@ -283,3 +287,23 @@ def test_a_dry_run_keeps_everything_and_counts_in_the_manifest(new_project: New)
     assert sources["web"]["rules_would_remove"]["min_length"] >= 1
     assert not {"min_length", "max_length"} & {row["reason"] for row in quarantine_of(project.out)}
     assert "would remove: min_length" in project.run("quarantine", project.out).stdout
+
+
+def test_surrogates_and_controls_are_dealt_with_and_counted_in_texts_and_in_sessions(
+    new_project: New,
+) -> None:
+    pages, questions = web_rows(), question_rows()
+    project = new_project()
+    broken = (
+        '{"id": "broken", "text": "A lone \\ud800 one, a bell \\u0007 and a long enough text around them."}\n'
+    )
+    project.file("data/web.jsonl", json_lines(pages) + broken)
+    said = '{"id": "odd", "messages": [{"role": "user", "content": "What \\udfff is it?"}, '
+    said += '{"role": "assistant", "content": "A half of a pair."}]}\n'
+    project.file("data/questions.jsonl", json_lines(questions) + said)
+    project.built()
+    sources = project.manifest["sources"]
+    assert sources["web"]["changed"] == {"controls_removed": 1, "surrogates_replaced": 1}
+    assert sources["questions"]["changed"] == {"surrogates_replaced": 1}
+    odd = next(row for (_, _, item), row in items_of(project.out).items() if item == "odd")
+    assert "What \ufffd is it?" in odd["messages"]
