@@ -262,3 +262,16 @@ def test_a_new_source_that_repeats_prompts_masks_them_and_encodes_only_what_chan
 
 def objects_of(project: Project, source: str) -> list[str]:
     return list(project.workspace().result("tokens", source).value["objects"])
+
+
+def test_a_build_that_trains_around_answers_is_proven_and_says_so(
+    tmp_path: Path, small_tokenizer: Path
+) -> None:
+    chat = {"template": "chatml", "default_system": "none", "around_answers": "trained"}
+    build = Path(small_project(tmp_path / "project", small_tokenizer, name="around", chat=chat).candidate())
+    assert all(finding.passed for finding in verify(build))
+    manifest = orjson.loads((build / "manifest.json").read_bytes())
+    assert b"around_answers: the prompt's think tags" in orjson.dumps(manifest)
+    decode = decoder(build)
+    stops = {decode([token]) for token in manifest["tokenizer"]["stop_token_ids"]}
+    assert stops == {"<|im_end|>"}

@@ -131,7 +131,9 @@ class Prover:
             except Unprovable as reason:
                 problems[number] = str(reason)
         offsets = sequences.offsets
-        for number in doubtful(self.table, self.stop_ids, claims, filled, sequences):
+        for number in doubtful(
+            self.table, self.stop_ids, self.demands.around_answers == "trained", claims, filled, sequences
+        ):
             own = slice(int(offsets[number]), int(offsets[number + 1]))
             problems[number] = self._explain(
                 claims[number], filled[number], sequences.input_ids[own], sequences.loss_mask[own]

@@ -22,6 +22,7 @@ from tokenization.sequences import IntArray, TokenSequences, offsets_of
 def doubtful(
     table: TokenTable,
     stop_ids: frozenset[int] | None,
+    around: bool,
     claims: Sequence[Claim],
     filled: Mapping[int, Filled],
     sequences: TokenSequences,
@@ -40,7 +41,9 @@ def doubtful(
     chosen = taken_sequences(sequences, right)
     if len(right) < len(known):
         places = table.spell(chosen.input_ids)[1]
-    wrong = _wrong(table, stop_ids, [claims[n] for n in right], [filled[n] for n in right], chosen, places)
+    wrong = _wrong(
+        table, stop_ids, around, [claims[n] for n in right], [filled[n] for n in right], chosen, places
+    )
     proven = {number for number, fails in zip(right, wrong.tolist(), strict=True) if not fails}
     return [number for number in filled if number not in proven]
 
@@ -58,6 +61,7 @@ def taken_sequences(sequences: TokenSequences, numbers: Sequence[int] | IntArray
 def _wrong(
     table: TokenTable,
     stop_ids: frozenset[int] | None,
+    around: bool,
     claims: Sequence[Claim],
     filled: Sequence[Filled],
     sequences: TokenSequences,
@@ -99,7 +103,7 @@ def _wrong(
         owner = np.repeat(np.arange(len(filled)), [len(own.messages) for own in filled])
         following = np.stack([owner, due[:, 2]], axis=1)
         closes = np.append((following[1:] != following[:-1]).any(axis=1), True)[: len(due)]
-        if not np.isin(ids[last[closes] - 1], list(stop_ids)).all():
+        if not ends_in_stops(ids, last[closes], stop_ids, around=around):
             return wrong
 
     trained = [(a + base, b + base) for base, own in zip(bases, filled, strict=True) for a, b in own.trained]
@@ -113,3 +117,14 @@ def _wrong(
     wrong[:] = False
     wrong[np.searchsorted(offsets, differing, side="right") - 1] = True
     return wrong
+
+
+def ends_in_stops(
+    ids: NDArray[np.integer], ends: NDArray[np.integer], stop_ids: frozenset[int], *, around: bool
+) -> bool:
+    """Whether each target that ends before `ends` ends in a stop, or (`around`) in one and its line break."""
+    known = list(stop_ids)
+    found = np.isin(ids[ends - 1], known)
+    if around:
+        found |= np.isin(ids[ends - 2], known)
+    return bool(found.all())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenization.build.proof_batch import taken_sequences
+from tokenization.build.proof_batch import ends_in_stops, taken_sequences
 from tokenization.build.proof_claim import Claim
 from tokenization.build.proof_layout import Layout, Position
 from tokenization.build.proof_tokens import mask_of, token_ranges
@@ -122,8 +122,9 @@ def _group_holds(
         return False
     if prover.stop_ids is not None:
         closes = [a != b for a, b in zip(layout.messages, (*layout.messages[1:], -1), strict=True)]
-        stops = own.input_ids[last[np.tile(np.array(closes, bool), len(sessions))] - 1]
-        if not np.isin(stops, list(prover.stop_ids)).all():
+        ends = last[np.tile(np.array(closes, bool), len(sessions))]
+        around = prover.demands.around_answers == "trained"
+        if not ends_in_stops(own.input_ids, ends, prover.stop_ids, around=around):
             return False
     return np.array_equal(own.loss_mask, mask_of(len(own.loss_mask), first, last, own.offsets[:-1]))
 

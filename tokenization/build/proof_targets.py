@@ -122,10 +122,31 @@ class TargetProof:
         ranges = self._marked(rendered.marks, first, stop, text)
         hidden = of_ranges(view, place, rendered.text, first, stop)
         if served is None:
+            ranges, stop = self._widened(text, ranges, start, stop)
             return _Answer(place, text, stop, ranges, hidden)
         shift = len(served) - start
         moved, away = (tuple((a + shift, b + shift) for a, b in pairs) for pairs in (ranges, hidden))
-        return _Answer(place, served + text[start:], stop + shift, moved, away, self._prompt(view, place))
+        whole = served + text[start:]
+        moved, stop = self._widened(whole, moved, len(served), stop + shift)
+        return _Answer(place, whole, stop, moved, away, self._prompt(view, place))
+
+    def _widened(
+        self, text: str, ranges: tuple[tuple[int, int], ...], start: int, stop: int
+    ) -> tuple[tuple[tuple[int, int], ...], int]:
+        """The ranges with what the recipe asks of an answer's surroundings, and where they end then."""
+        if self.demands.around_answers != "trained":
+            return ranges, stop
+        end = stop
+        while text[end : end + 1].isspace():
+            end += 1
+            if text[end - 1] == "\n":
+                break
+        ranges = (*ranges[:-1], (ranges[-1][0], end))
+        bare = text[:start].rstrip()
+        bare = bare.removesuffix("</think>").rstrip()
+        if bare.endswith("<think>"):
+            ranges = ((len(bare) - len("<think>"), start), *ranges)
+        return ranges, end
 
     def _marked(
         self, marks: Sequence[tuple[int, int]], start: int, stop: int, text: str

@@ -32,6 +32,7 @@ class Demands:
     train_on_prompt: bool | str = False  # auto: the prompts of those sessions whose actions say so
     history: str = "cut"  # cut | last | error
     reasoning: str = "trained"  # trained | masked
+    around_answers: str = "masked"  # trained: think tags that serving supplies, and the stop's line break
 
     def targets(self, messages: Sequence[Message]) -> list[int]:
         """The messages that must be trained: those of trained roles and those that say so; never a tool's."""

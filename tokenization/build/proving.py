@@ -33,6 +33,7 @@ def demands_of(chat: ChatSpec) -> Demands:
         train_on_prompt=chat.train_on_prompt,
         history=chat.history,
         reasoning=chat.reasoning,
+        around_answers=chat.around_answers,
     )
 
 

@@ -55,6 +55,7 @@ class ChatOptions:
     overlong: Literal["drop_turns", "set_aside", "split"] = "drop_turns"
     default_system: str = "template"  # template | none | a text
     reasoning: Literal["trained", "masked"] = "trained"
+    around_answers: Literal["masked", "trained"] = "masked"
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     roles: Mapping[str, Role] = field(default_factory=dict)
 
@@ -77,7 +78,13 @@ class Renderer:
         self.control = ControlTokens.of(tokenizer)
         self.bound = BoundTemplate(template, self.policy, options.template_kwargs, options.default_system)
         self.bound.compiled  # noqa: B018  (a template with a fault is refused here, not at the first session)
-        self.finder = TargetFinder(self.bound, self.control, options.history, options.reasoning == "masked")
+        self.finder = TargetFinder(
+            self.bound,
+            self.control,
+            options.history,
+            options.reasoning == "masked",
+            options.around_answers == "trained",
+        )
         self.pool = ConstantPool(tokenizer)
         self.prefix_scope = str(getattr(tokenizer, "prefix_scope", "never"))
         self.planner = Planner(self.bound, self.control, self.finder, self.pool, self.prefix_scope)

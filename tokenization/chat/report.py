@@ -103,8 +103,15 @@ def report_on(renderer: Renderer) -> TemplateReport:
         shows_tools="qztool" in bound.probe([_QUESTION], [_TOOL]),
         generation_prompt=renderer.finder.constant_prompt(),
         unknown_markers=tuple(renderer.control.unknown_markers(template.constants)),
-        notes=tuple(sorted(renderer.finder.notes)),
+        notes=tuple(sorted(renderer.finder.notes | _asked(renderer))),
     )
+
+
+def _asked(renderer: Renderer) -> set[str]:
+    """What the recipe asks of targets that serving does not: a note wherever the report is read."""
+    if renderer.options.around_answers == "masked":
+        return set()
+    return {"around_answers: the prompt's think tags and the line break behind the stop are trained"}
 
 
 _TOOL = {

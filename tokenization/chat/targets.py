@@ -13,6 +13,12 @@ P must be a prefix of F, and F up to the stop a prefix of full; where full says 
 rewrites earlier turns, and the history policy decides. Where the template marks what is generated
 (`{% generation %}`), the target is what is marked of that stretch, the stop always included.
 
+With `train_around`, the think tags that a generation prompt ends in, and what follows the stop on its line, are
+trained too: the labels of trainers that search for markers. The tags are a span of their own, so that the text
+is cut, and read by the tokenizer, in the same places.
+
+    target               <think>\\n\\n</think>\\n\\n|Hello<|im_end|>\\n
+
 What of a target, or of trained prompts, is nevertheless not trained is marked as hidden (see hidden).
 
 Guarantees: a target is never found by searching for an answer's text; a session whose targets cannot be
@@ -27,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tokenization.chat.control import RESERVED, THINK_CLOSE, ControlTokens
+from tokenization.chat.control import RESERVED, THINK_CLOSE, THINK_OPEN, ControlTokens
 from tokenization.chat.hidden import beside_ranges, with_hidden_prompts
 from tokenization.chat.rendered import STUB, Extent, Refusal, RenderedText, Span, View
 from tokenization.chat.roles import ASSISTANT, TOOL, USER, is_answer
@@ -37,6 +43,8 @@ from tokenization.chat.templates import BoundTemplate, Message, Prompt
 History = Literal["cut", "last", "error"]
 FOLLOWING_STUB = "\U0010fff3"
 _PRIVATE = re.compile(f"[{RESERVED}]")
+_OPEN_THINKING = re.compile(rf"{THINK_OPEN}\s*(?:{THINK_CLOSE}\s*)?\Z")
+_LINE_END = re.compile(r"[^\S\n]*\n?")
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class TargetFinder:
     control: ControlTokens
     history: History = "cut"
     mask_reasoning: bool = False
+    train_around: bool = False  # the prompt's think tags, and the stop's line to its end
     stops: set[str] = field(default_factory=set)  # the stop tokens of the answers found so far
     notes: set[str] = field(default_factory=set)  # what was noticed of the template, for the report
     _rules: dict[tuple[Any, ...], StopRule] = field(default_factory=dict)
@@ -144,7 +153,10 @@ class TargetFinder:
         hidden = tuple(
             (a + shift, b + shift) for a, b in beside_ranges(view, place, rendered.text, start, stop)
         )
-        return Answer(place, text, stop + shift, moved, supplied is not None, hidden)
+        stop += shift
+        if self.train_around:
+            moved, stop = _with_surroundings(text, moved, start + shift, stop)
+        return Answer(place, text, stop, moved, supplied is not None, hidden)
 
     def _start(self, view: View, place: int, rendered: Text) -> tuple[int, str | None]:
         """Where what serving supplies ends, and that supplied text where it is not what stands before."""
@@ -413,6 +425,19 @@ class TargetFinder:
                     f"message {place}: the template does not render what role {role!r} says; "
                     "use template: chatml or one that knows the role",
                 )
+
+
+def _with_surroundings(
+    text: str, spans: tuple[Span, ...], start: int, stop: int
+) -> tuple[tuple[Span, ...], int]:
+    """The spans with the think tags before `start` and the line's end behind `stop`; where that ends."""
+    line = _LINE_END.match(text, stop)
+    end = line.end() if line else stop
+    widened = (*spans[:-1], replace(spans[-1], stop=end))
+    tags = _OPEN_THINKING.search(text, max(0, start - 80), start)
+    if tags:
+        widened = (Span(tags.start(), start, spans[0].message), *widened)
+    return widened, end
 
 
 def _behind_stub(text: str) -> str:

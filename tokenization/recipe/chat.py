@@ -49,6 +49,11 @@ class ChatSpec(Section):
     reasoning: Literal["trained", "masked"] = Field(
         "trained", description="is the reasoning of a trained answer a target?"
     )
+    around_answers: Literal["masked", "trained"] = Field(
+        "masked",
+        description="are the think tags that the generation prompt supplies and the line break behind the stop "
+        "targets too? trained: the labels of minimind and of others that search for markers",
+    )
     train_on_prompt: Literal[False, True, "auto"] = Field(
         False,
         description="are prompts targets too (but for tool results and inserted system prompts)? auto: those of "
@@ -78,6 +83,19 @@ class ChatSpec(Section):
             )
             for name, role in roles.items()
         }
+
+    @model_validator(mode="after")
+    def _think_tags_are_one_thing(self) -> Self:
+        if self.around_answers == "trained" and self.reasoning == "masked":
+            refuse(
+                [
+                    Problem(
+                        ("around_answers",),
+                        "trains the think tags before an answer, and reasoning: masked masks them; leave one out",
+                    )
+                ]
+            )
+        return self
 
     @model_validator(mode="after")
     def _weights_have_targets(self) -> Self:

@@ -89,6 +89,7 @@ def options_of(chat: ChatSpec) -> ChatOptions:
         overlong=chat.overlong,
         default_system=chat.default_system,
         reasoning=chat.reasoning,
+        around_answers=chat.around_answers,
         template_kwargs=chat.template_kwargs,
         roles={
             name: Role(

@@ -78,6 +78,7 @@ def prover_of(renderer: Renderer) -> Prover:
             options.train_on_prompt,
             options.history,
             options.reasoning,
+            options.around_answers,
         ),
         num_ids=renderer.largest_id + 1,
     )
