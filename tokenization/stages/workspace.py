@@ -21,6 +21,7 @@ from tokenization.errors import BuildError
 from tokenization.hashing import key_of
 from tokenization.ingest.digests import InputDigests
 from tokenization.ingest.files import InputFile, resolve_files
+from tokenization.memory import give_back
 from tokenization.recipe.model import Recipe, SourceSpec
 from tokenization.store import Store
 
@@ -181,6 +182,7 @@ class Workspace:
         self.say(f"{stage} {name}".strip())
         began = time.perf_counter()
         value = module.run(self, name, key)
+        give_back()
         seconds = time.perf_counter() - began
         value |= {"seconds": round(seconds, 3), **rates(value, seconds)}
         self.store.save_result(stage, key, value)
