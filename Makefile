@@ -27,8 +27,7 @@ check: $(READY)           ## ruff, format, mypy --strict
 ui: $(READY)              ## the Dagster page, on loopback
 	@$(BIN)/python -m demo.stage >/dev/null
 	@echo "The page: http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
-	@$(BIN)/python -m pipelines.home
-	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@$(BIN)/python -m pipelines.page --port $(PORT)
 
 bench: $(READY)           ## the yardsticks; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
