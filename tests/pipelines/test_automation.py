@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from small_recipes import Project, json_lines, web_rows
+from small_recipes import Project, json_lines, text_source, web_rows
 
 from assets import naming, raw
 from assets.settings import Settings
@@ -185,6 +185,23 @@ def test_the_checkpoint_is_never_automatic(new_project: Any) -> None:
     definitions = of_recipe(load_recipe(project.path), project.path)
     names = {"/".join(key.path[1:]) for key in graph_keys(definitions)}
     assert "dataset" in names and not names & {"checkpoint", "evaluation"}
+
+
+def test_files_of_an_object_store_are_noticed_by_content(new_project: Any) -> None:
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.pipe("/bucket/pages/a.jsonl", json_lines(web_rows()[:20]).encode())
+    project = new_project(sources=[text_source("pages", "memory://bucket/pages")], mixture=None, chat=None)
+    with dg.DagsterInstance.ephemeral() as instance:
+        page = Page(project, instance)
+        assert page.look()["pages"].metadata["files"].value == 1 and page.look() == {}
+        store.pipe("/bucket/pages/b.jsonl", json_lines(web_rows()[20:30]).encode())
+        assert page.look()["pages"].description == "1 new: b.jsonl"
+        store.pipe("/bucket/pages/a.jsonl", json_lines(web_rows()[:21]).encode())
+        assert page.look()["pages"].description == "1 changed: a.jsonl"
+        store.rm("/bucket/pages/b.jsonl")
+        assert page.look()["pages"].description == "1 vanished: b.jsonl"
 
 
 def test_the_cursor_stays_small_where_a_source_has_very_many_files() -> None:
