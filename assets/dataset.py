@@ -51,6 +51,7 @@ def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
         # not the plan alone: what was read, turned away and encoded stands in the folder too
         "candidate": [
             *(*items, *tokens, selection, tokenizer, naming.key(recipe, "windows")),
+            *([naming.key(recipe, "draw")] if draws(recipe) else []),
             *([naming.key(recipe, "leaks")] if leaks.measures(recipe) else []),
         ],
         "leaks": [*items, selection, *([naming.key(recipe, "draw")] if draws(recipe) else [])],

@@ -26,6 +26,7 @@ class Page:
         self.project, self.instance = project, instance
         self.cursor: Any = None
         self.files: str | None = None
+        self.failed: list[str] = []  # steps
         self.reload()
 
     def reload(self) -> None:
@@ -65,6 +66,7 @@ class Page:
                 run_config={"resources": {"settings": {"config": self.settings.model_dump()}}},
                 raise_on_error=False,
             )
+            self.failed += [step.step_key for step in self.ran.all_events if step.is_step_failure]
         return {"/".join(key.path[1:]) for key in asked}
 
     def settle(self) -> list[set[str]]:
@@ -115,7 +117,8 @@ def test_a_new_file_is_named_and_only_its_part_is_made_again(page: Page) -> None
     made = set().union(*waves)
     untouched = {"documents/web", "sessions/questions", "sessions/talks", "tokens/questions", "tokens/talks"}
     assert {"selection", "tokens/books", "windows", "candidate", "dataset"} <= made and not made & untouched
-    assert published(page.project) != before
+    assert published(page.project) != before and page.failed == []
+    assert [("candidate" in wave) for wave in waves].count(True) == 1, "once, after all that it is made from"
     again = page.project.built()
     assert again["reused"] and again["fingerprint"] == published(page.project), "nothing was left out of date"
 
