@@ -8,7 +8,7 @@ export DAGSTER_HOME := $(CURDIR)/.tokenmill/dagster
 export TOKENMILL_STORE := $(CURDIR)/.tokenmill/store
 PORT ?= 3000
 
-.PHONY: demo test test-all check ui bench setup clean
+.PHONY: demo test test-all test-page check ui bench setup clean
 
 demo: $(READY)            ## set up, build the demo recipe, train on it, say what to look at
 	@$(BIN)/python -m demo.run
@@ -27,8 +27,10 @@ check: $(READY)           ## ruff, format, mypy --strict
 ui: $(READY)              ## the Dagster page, on loopback
 	@$(BIN)/python -m demo.stage >/dev/null
 	@echo "The page: http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
-	@$(BIN)/python -m pipelines.home
-	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@$(BIN)/python -m pipelines.page --port $(PORT)
+
+test-page: $(READY)       ## a stranger at the page: a real browser, the real server; needs chromium and chromium-driver
+	$(BIN)/python -m pytest -m slow tests/page
 
 bench: $(READY)           ## the yardsticks; see benchmarks/README.md
 	$(BIN)/python -m benchmarks

@@ -77,17 +77,16 @@ def candidate_checks(recipe: Recipe, path: str) -> dg.AssetChecksDefinition:
         with explained():
             workspace = settings.workspace(path, context.log.info)
             build = candidate_of(workspace)
-            failed = []
-            for name in chosen(context, CHECKS):
-                finding = CHECKS[name](build)
-                if not (
-                    finding.passed or finding.is_warning
-                ):  # the folder stays to be looked at; the next build makes another
-                    workspace.forget("candidate")
-                    failed.append(finding)
-                yield result_of(finding, asset, build.path, stays=last_good(workspace))
+            findings = [CHECKS[name](build) for name in chosen(context, CHECKS)]
+            failed = [finding for finding in findings if not (finding.passed or finding.is_warning)]
             if failed:
+                # the folder stays to be looked at; the next build makes another. A failed blocking check ends the step
+                # where it is yielded, so what it means is said before.
+                workspace.forget("candidate")
                 context.instance.report_runless_asset_event(kept_back(workspace, build, failed))
+            stays = last_good(workspace)
+            for finding in findings:
+                yield result_of(finding, asset, build.path, stays=stays)
 
     return checks
 

@@ -8,7 +8,7 @@ import dagster as dg
 from assets import naming, versions
 from assets.columns import PLAN_COLUMNS, dataset_columns
 from assets.raw import has_model_files
-from assets.reports import explained, materialized, split_numbers, windows_numbers
+from assets.reports import explained, materialized, preview_metadata, split_numbers, windows_numbers
 from assets.settings import Settings
 from tokenization.build.layout import publish, published
 from tokenization.object_store import shown
@@ -52,6 +52,7 @@ def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
         # not the plan alone: what was read, turned away and encoded stands in the folder too
         "candidate": [
             *(*items, *tokens, selection, tokenizer, naming.key(recipe, "windows")),
+            *([naming.key(recipe, "draw")] if draws(recipe) else []),
             *([naming.key(recipe, "leaks")] if leaks.measures(recipe) else []),
         ],
         "leaks": [*items, selection, *([naming.key(recipe, "draw")] if draws(recipe) else [])],
@@ -86,18 +87,17 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
         with explained():
             workspace = settings.workspace(path, context.log.info)
             result = workspace.run(stage)
-            return materialized(result, **extra_metadata(stage, result.value, workspace))
+            if stage == "preview":
+                return materialized(
+                    result, **preview_metadata(result, workspace.store.path("preview", result.key))
+                )
+            return materialized(result, **extra_metadata(stage, result.value))
 
     return made
 
 
-def extra_metadata(stage: str, value: dict[str, Any], workspace: Any) -> dict[str, Any]:
+def extra_metadata(stage: str, value: dict[str, Any]) -> dict[str, Any]:
     """What the page shows beside a stage's numbers."""
-    if stage == "preview":
-        return {
-            "preview": dg.MetadataValue.md(value["markdown"]),
-            "page": dg.MetadataValue.path(value["page"]),
-        }
     if stage == "windows":
         return windows_numbers(value)
     if stage == "candidate":

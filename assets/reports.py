@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from assets.links import link, page_url
 from tokenization.errors import TokenmillError
 from tokenization.stages.workspace import StageResult
 
@@ -25,6 +27,8 @@ HIDDEN = {
     "proof",
     "sources",
     "markdown",
+    "diff",
+    "headings",
     "page",
 }
 
@@ -83,6 +87,23 @@ def windows_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
     """Of the plan: the same, and how full each kind's windows are."""
     fill = {f"fill/{row['kind']}/{row['split']}": row["fill"] for row in value["pack"] if row["windows"]}
     return {**split_numbers(value), **fill, "dagster/row_count": value["splits"]["train"]["windows"]}
+
+
+def preview_metadata(result: StageResult, folder: Path) -> dict[str, Any]:
+    """The three layers of the preview: strips and diff inline, token boxes by link where somebody serves them."""
+    value = result.value
+    told = {
+        "windows": dg.MetadataValue.md(value["windows"]),
+        "diff": dg.MetadataValue.md(value["diff"]),
+        "page": link(Path(value["page"])),
+    }
+    urls = [page_url(folder / f"session-{number}.svg") for number in range(len(value["headings"]))]
+    if all(urls):
+        boxes = [
+            f"{name}\n\n![token boxes]({url})" for name, url in zip(value["headings"], urls, strict=True)
+        ]
+        return {**told, "sessions": dg.MetadataValue.md("\n\n".join(boxes))}
+    return {**told, "sessions": dg.MetadataValue.md(value["markdown"])}
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,9 @@ A request is forgotten when it is made, and by nothing else: an update that land
 afterwards. (Forgetting it whenever the asset is updated, as Dagster's conditions do, loses a file that changes between
 the reading and the end of a step.) The price is a wave of reused results behind a build that somebody started by hand.
 
+An asset waits while one of its inputs is asked for in the same look or being made, so the candidate, which is made from
+nearly everything, comes after all of it and not with the first file that was read.
+
 What is behind blocking checks waits for them: a bad candidate never becomes the dataset. Training is never automatic.
 """
 
@@ -32,6 +35,7 @@ def what_differs() -> dg.AutomationCondition[dg.AssetKey]:
         moved
         & AC.all_deps_blocking_checks_passed()
         & ~AC.any_deps_missing()
+        & ~AC.any_deps_match(AC.will_be_requested())
         & ~AC.any_deps_in_progress()
         & ~AC.in_progress()
     )

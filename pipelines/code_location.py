@@ -30,9 +30,15 @@ def resources() -> dict[str, object]:
     return {"settings": Settings(), "trainer": dg.PipesSubprocessClient()}
 
 
+def whole() -> dg.Definitions:
+    """What all recipes share. Steps run in the run's own process: each uses all the cores itself, and to start a
+    process for every one of twenty small steps takes longer than they do."""
+    return dg.Definitions(resources=resources(), executor=dg.in_process_executor)
+
+
 def of_folder(folder: Path) -> dg.Definitions:
     """The definitions of every recipe in the folder."""
-    merged = dg.Definitions(resources=resources())
+    merged = whole()
     for found in find_recipes(folder):
         if found.recipe is None:
             merged = dg.Definitions.merge(merged, dg.Definitions(assets=[broken_spec(found)]))
@@ -54,4 +60,4 @@ def of_parts(recipe: Recipe, path: Path) -> dg.Definitions:
 
 def of_recipe(recipe: Recipe, path: Path) -> dg.Definitions:
     """The same definitions for one recipe, wherever its file is: what the command line runs."""
-    return dg.Definitions.merge(dg.Definitions(resources=resources()), of_parts(recipe, path))
+    return dg.Definitions.merge(whole(), of_parts(recipe, path))

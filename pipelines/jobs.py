@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import checks, dataset, decisions, evaluation, raw, sources, training
+from assets import checks, dataset, decisions, evaluation, gallery, raw, sources, training
 from pipelines.automation import automated, automation_sensor
 from pipelines.launch import build_config
 from pipelines.schedules import build_schedule, train_schedule
@@ -58,7 +58,7 @@ def recipe_definitions(recipe: Recipe, path: Path) -> RecipeDefinitions:
         jobs.append(train)
         schedules += [train_schedule(recipe, where, train)] if recipe.schedule else []
     return RecipeDefinitions(
-        assets=[*outside, *made, *asked],
+        assets=[*outside, *made, *asked, gallery.gallery_asset(recipe, where)],
         checks=found,
         jobs=jobs,
         schedules=schedules,

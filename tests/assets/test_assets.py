@@ -11,7 +11,7 @@ from small_recipes import Project, chat_source, text_source
 
 from assets import naming
 from assets.checks import WHAT, result_of
-from assets.reports import explained, flat, materialized
+from assets.reports import explained, flat, materialized, preview_metadata
 from assets.settings import Settings, default_out, default_store, listening
 from assets.training import training_command
 from tokenization.build.verify import CHECKS, Finding
@@ -152,7 +152,22 @@ def test_every_asset_of_a_build_tells_its_numbers_and_its_version(
     assert dataset["train/num_target_tokens"] == manifest["splits"]["train"]["num_target_tokens"]
 
 
-def test_the_preview_on_the_page_is_small_enough_to_be_loaded_often(told: dict[str, Any]) -> None:
-    text = told["loss_mask_preview"].metadata["preview"].value
-    assert 200 < len(text.encode()) < 30_000
-    assert Path(told["loss_mask_preview"].metadata["page"].value).name == "preview.html"
+def test_the_preview_on_the_page_has_three_layers_and_is_small_enough_to_be_loaded_often(
+    good: Project, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = told["loss_mask_preview"].metadata
+    assert Path(metadata["page"].value).name == "preview.html"
+    assert "data:image/png" in metadata["windows"].value and len(metadata["windows"].value) < 1000
+    assert metadata["diff"].value.startswith("```") and len(metadata["diff"].value) < 1000
+    assert "\n+ " in metadata["diff"].value, "something is trained"
+    whole = sum(len(str(value.value).encode()) for value in metadata.values())
+    assert "data:image/svg+xml" in metadata["sessions"].value and whole < 30_000
+    monkeypatch.chdir(good.folder)
+    monkeypatch.setenv("TOKENMILL_PAGES", "http://127.0.0.1:9")
+    workspace = good.workspace()
+    result = workspace.result("preview")
+    linked = preview_metadata(result, workspace.store.path("preview", result.key))
+    assert linked["sessions"].value.count("(http://127.0.0.1:9/store/objects/preview/") == 8
+    assert sum(len(str(value.value).encode()) for value in linked.values()) < 5_000
+    first = workspace.store.path("preview", result.key) / "session-0.svg"
+    assert first.read_text().startswith("<svg")

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from small_recipes import Project, json_lines, web_rows
+from small_recipes import Project, json_lines, text_source, web_rows
 
 from assets import naming, raw
 from assets.settings import Settings
@@ -26,6 +26,7 @@ class Page:
         self.project, self.instance = project, instance
         self.cursor: Any = None
         self.files: str | None = None
+        self.failed: list[str] = []  # steps
         self.reload()
 
     def reload(self) -> None:
@@ -65,6 +66,7 @@ class Page:
                 run_config={"resources": {"settings": {"config": self.settings.model_dump()}}},
                 raise_on_error=False,
             )
+            self.failed += [step.step_key for step in self.ran.all_events if step.is_step_failure]
         return {"/".join(key.path[1:]) for key in asked}
 
     def settle(self) -> list[set[str]]:
@@ -115,7 +117,8 @@ def test_a_new_file_is_named_and_only_its_part_is_made_again(page: Page) -> None
     made = set().union(*waves)
     untouched = {"documents/web", "sessions/questions", "sessions/talks", "tokens/questions", "tokens/talks"}
     assert {"selection", "tokens/books", "windows", "candidate", "dataset"} <= made and not made & untouched
-    assert published(page.project) != before
+    assert published(page.project) != before and page.failed == []
+    assert [("candidate" in wave) for wave in waves].count(True) == 1, "once, after all that it is made from"
     again = page.project.built()
     assert again["reused"] and again["fingerprint"] == published(page.project), "nothing was left out of date"
 
@@ -185,6 +188,23 @@ def test_the_checkpoint_is_never_automatic(new_project: Any) -> None:
     definitions = of_recipe(load_recipe(project.path), project.path)
     names = {"/".join(key.path[1:]) for key in graph_keys(definitions)}
     assert "dataset" in names and not names & {"checkpoint", "evaluation"}
+
+
+def test_files_of_an_object_store_are_noticed_by_content(new_project: Any) -> None:
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.pipe("/bucket/pages/a.jsonl", json_lines(web_rows()[:20]).encode())
+    project = new_project(sources=[text_source("pages", "memory://bucket/pages")], mixture=None, chat=None)
+    with dg.DagsterInstance.ephemeral() as instance:
+        page = Page(project, instance)
+        assert page.look()["pages"].metadata["files"].value == 1 and page.look() == {}
+        store.pipe("/bucket/pages/b.jsonl", json_lines(web_rows()[20:30]).encode())
+        assert page.look()["pages"].description == "1 new: b.jsonl"
+        store.pipe("/bucket/pages/a.jsonl", json_lines(web_rows()[:21]).encode())
+        assert page.look()["pages"].description == "1 changed: a.jsonl"
+        store.rm("/bucket/pages/b.jsonl")
+        assert page.look()["pages"].description == "1 vanished: b.jsonl"
 
 
 def test_the_cursor_stays_small_where_a_source_has_very_many_files() -> None:

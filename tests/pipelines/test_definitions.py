@@ -96,7 +96,7 @@ def test_the_graph_of_a_recipe_is_the_one_on_record(tmp_path: Path) -> None:
     if os.environ.get("WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     assert found == json.loads(GOLDEN.read_text())
-    assert len(found["assets"]) == 19 and len(found["checks"]) == 14
+    assert len(found["assets"]) == 20 and len(found["checks"]) == 14
 
 
 def test_every_asset_has_a_description_an_owner_a_group_and_a_kind(tmp_path: Path) -> None:

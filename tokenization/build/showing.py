@@ -245,6 +245,26 @@ def in_turn(sequences: list[PreviewSequence]) -> list[PreviewSequence]:
     return [sequences[i] for i in sorted(range(len(sequences)), key=lambda i: places[i])]
 
 
+def telling(sequences: list[PreviewSequence]) -> list[PreviewSequence]:
+    """What to look at first: the longest of each source, then one with tools, one with a role beside the usual ones,
+    one where a policy acted; then the rest, sources taking turns."""
+    ordered = in_turn(sequences)
+    sources = list(dict.fromkeys(each.source for each in ordered))
+    wanted = [max((each for each in ordered if each.source == source), key=len) for source in sources]
+    for is_telling in (has_tools, has_other_roles, lambda each: bool(each.note)):
+        wanted += [each for each in ordered if is_telling(each)][:1]
+    first = list({id(each): each for each in wanted}.values())
+    return [*first, *(each for each in ordered if all(each is not other for other in first))]
+
+
+def has_tools(each: PreviewSequence) -> bool:
+    return any(span.role == "tool" for span in each.roles)
+
+
+def has_other_roles(each: PreviewSequence) -> bool:
+    return bool({span.role for span in each.roles} - {"system", "user", "assistant", "tool", "text"})
+
+
 def window_of(row: int, values: dict[str, Any]) -> PreviewWindow:
     return PreviewWindow(
         row=row,

@@ -56,7 +56,7 @@ def markdown_preview(sequences: Sequence[PreviewSequence], budget: int = 20_000)
     for i, seq in enumerate(sequences):
         share = for_pictures // (len(pictured) - i) if i < len(pictured) else left
         part = _pictured(seq, share) if i < len(pictured) else ""
-        part = part or f"{_heading(seq)}\n\n{mask_diff(seq, 800)}"
+        part = part or f"{heading(seq)}\n\n{mask_diff(seq, 800)}"
         size = len(part.encode()) + 2
         if size > left:
             break
@@ -71,15 +71,16 @@ def markdown_preview(sequences: Sequence[PreviewSequence], budget: int = 20_000)
 
 def _pictured(seq: PreviewSequence, max_bytes: int) -> str:
     """A heading and token boxes, or nothing where too few boxes would fit."""
-    heading = _heading(seq)
-    picture_bytes = (max_bytes - len(heading.encode()) - 64) * 3 // 4  # base64 takes a third more
+    name = heading(seq)
+    picture_bytes = (max_bytes - len(name.encode()) - 64) * 3 // 4  # base64 takes a third more
     if picture_bytes < SMALLEST_PICTURE:
         return ""
     svg = base64.b64encode(token_svg(seq, picture_bytes).encode()).decode()
-    return f"{heading}\n\n![token boxes](data:image/svg+xml;base64,{svg})"
+    return f"{name}\n\n![token boxes](data:image/svg+xml;base64,{svg})"
 
 
-def _heading(seq: PreviewSequence) -> str:
+def heading(seq: PreviewSequence) -> str:
+    """What is shown, its counts and what a policy did, in two lines."""
     name = escaped(shortened(one_line(seq.title or seq.item), 80))
     place = escaped(shortened(one_line(f"{seq.source} · {seq.item}"), 120))
     note = f" · *{escaped(shortened(one_line(seq.note), 160))}*" if seq.note else ""
