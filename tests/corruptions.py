@@ -224,6 +224,51 @@ def break_the_chain(build: Path) -> None:
     write_json(build / "ledger.json", ledger, indent=True)
 
 
+def entry_of(ledger: Row, stage: str, unit: str) -> Row:
+    """The first entry of the stage in that unit."""
+    return next(entry for entry in ledger["entries"] if (entry["stage"], entry["unit"]) == (stage, unit))
+
+
+def lose_characters(build: Path) -> None:
+    """A text source reads some characters more than it keeps and says it removed."""
+    ledger = orjson.loads((build / "ledger.json").read_bytes())
+    entry_of(ledger, "ingest", "characters")["in"] += 5
+    write_json(build / "ledger.json", ledger, indent=True)
+
+
+def break_the_chain_of_bytes(build: Path) -> None:
+    """The encoder took other bytes than the draw gave, and closes."""
+    ledger = orjson.loads((build / "ledger.json").read_bytes())
+    entry = entry_of(ledger, "encode", "bytes")
+    entry["in"] += 3
+    entry["out"] += 3
+    write_json(build / "ledger.json", ledger, indent=True)
+
+
+def quarantine_of_texts(build: Path) -> tuple[Path, list[Row]]:
+    """The quarantine of the first source that had a duplicate."""
+    for path in sorted((build / "quarantine").glob("*.jsonl")):
+        rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        if any(row["reason"] == "exact_duplicate" and "text" in orjson.loads(row["row"]) for row in rows):
+            return path, rows
+    raise AssertionError("no text was a duplicate")
+
+
+def drop_a_quarantined_row(build: Path) -> None:
+    """What was set aside is nowhere any more."""
+    path, rows = quarantine_of_texts(build)
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows[1:]))
+
+
+def shorten_a_quarantined_text(build: Path) -> None:
+    """As many rows as the ledger counts, and fewer characters."""
+    path, rows = quarantine_of_texts(build)
+    row = next(row for row in rows if row["reason"] == "exact_duplicate")
+    held = orjson.loads(row["row"])
+    row["row"] = orjson.dumps({**held, "text": held["text"][1:]}).decode()
+    path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in rows))
+
+
 def lose_the_ledger(build: Path) -> None:
     (build / "ledger.json").unlink()
 
@@ -360,7 +405,15 @@ CORRUPTIONS: dict[str, list[Callable[[Path], None]]] = {
         train_on_padding,
     ],
     "targets_present": [declare_nothing],
-    "ledger_closed": [lose_a_session, break_the_chain, lose_the_ledger],
+    "ledger_closed": [
+        lose_a_session,
+        break_the_chain,
+        lose_characters,
+        break_the_chain_of_bytes,
+        drop_a_quarantined_row,
+        shorten_a_quarantined_text,
+        lose_the_ledger,
+    ],
     "share": [ask_for_less, boast_of_the_share, leave_the_range],
     "sources_readable": [allow_no_bad_row, read_less_than_half],
     "contamination": [share_content],

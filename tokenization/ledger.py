@@ -7,7 +7,8 @@ One entry says what went in, what was added, what was taken away and what came o
 Entries of one stage and unit chain to the next: what came out of `ingest` goes into `select`. `problems`
 checks both laws; `verify` and the blocking asset check call it, and nothing else does the arithmetic.
 
-Units are `documents`, `sessions`, `cuts` (sequences rendered from sessions), `tokens` and `windows`.
+Units are `documents`, `sessions`, `cuts` (sequences rendered from sessions), `tokens`, and of the texts of documents
+`characters` (code points) and `bytes` (of UTF-8): as they were decoded, until they are encoded.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ CHAIN = (
     ("select", "draw", "documents"),
     ("draw", "encode", "documents"),
     ("select", "render", "sessions"),
+    *(
+        (first, second, unit)
+        for unit in ("characters", "bytes")
+        for first, second in (("ingest", "select"), ("select", "draw"), ("draw", "encode"))
+    ),
     ("encode", "pack", "tokens"),
     ("pack", "mix", "tokens"),
     ("mix", "write", "tokens"),

@@ -135,7 +135,11 @@ def test_evaluation_sets_are_counted_and_so_is_what_they_take(guarded: Project) 
     assert (talks["items"], talks["too_short"], talks["found"]) == (1, 0, 1)
     taken = {name: source["set_aside"].get("contaminated", 0) for name, source in manifest["sources"].items()}
     assert taken == {"books": 0, "web": 2, "questions": 1, "talks": 0}
-    selected = {row["source"]: row["removed"] for row in ledger_of(guarded.out) if row["stage"] == "select"}
+    selected = {
+        row["source"]: row["removed"]
+        for row in ledger_of(guarded.out)
+        if row["stage"] == "select" and row["unit"] == "documents"
+    }
     assert selected["web"] == {"contaminated": 2, "exact_duplicate": 1}
 
 

@@ -212,6 +212,35 @@ def test_quarantine_keeps_the_row_as_it_came_with_its_place_and_a_reason_in_word
     assert all(row["detail"] for row in quarantine_of(build))
 
 
+def assert_amounts(amounts: dict[tuple[str, str, str], Row], items: dict[Key, Row]) -> None:
+    """The ledger's characters and bytes of texts, counted again from the sources and the items."""
+    raw = {("books", name): text for name, text in books().items()}
+    raw |= {("web", row["id"]): row["text"] for row in web_rows()}
+    clean = cleaned_texts()
+    lengths: dict[str, Any] = {"characters": len, "bytes": lambda text: len(text.encode())}
+    for unit, size in lengths.items():
+        for name in ("books", "web"):
+            ingest, select, draw, encode = (
+                amounts[name, stage, unit] for stage in ("ingest", "select", "draw", "encode")
+            )
+            read = {key: text for key, text in clean.items() if key[0] == name}
+            assert ingest["out"] == select["in"] == sum(map(size, read.values())) > 1000
+            copies = size(web_rows()[7]["text"]) if name == "web" else 0
+            assert select["removed"] == ({"exact_duplicate": copies} if copies else {})
+            kept = [size(clean[name, item]) for _, source, item in items if source == name]
+            assert (
+                draw["in"] - draw["removed"].get("not_drawn", 0) == draw["out"] == encode["out"] == sum(kept)
+            )
+        written = sum(size(text) for key, text in raw.items() if key[0] == "books")
+        newlines = raw["books", "短篇.txt"].count("\r\n")
+        decoded = amounts["books", "ingest", unit]
+        assert (
+            decoded["in"] - decoded["removed"].get("newlines_normalised", 0)
+            == decoded["out"]
+            == written - newlines
+        )
+
+
 def test_the_ledger_is_what_counting_again_gives(
     build: Path, dataset: dict[str, list[Row]], items: dict[Key, Row]
 ) -> None:
@@ -222,9 +251,13 @@ def test_the_ledger_is_what_counting_again_gives(
         tokens[source, ""] += item["num_tokens"]
         tokens[kind_of[source], split] += item["num_tokens"]
     checked = Counter[str]()
+    amounts: dict[tuple[str, str, str], Row] = {}
     for entry in ledger_of(build):
         stage, source, split = entry["stage"], entry["source"], entry["split"]
         checked[stage] += 1
+        if entry["unit"] in ("characters", "bytes"):
+            amounts[source, stage, entry["unit"]] = entry
+            continue
         closes = entry["in"] + sum(entry["added"].values()) - sum(entry["removed"].values())
         assert closes == entry["out"], entry
         if stage in ("ingest", "select", "render"):
@@ -239,11 +272,12 @@ def test_the_ledger_is_what_counting_again_gives(
             assert entry["out"] == shown, entry
         if stage == "write":
             assert entry["out"] == sum(len(row["input_ids"]) for row in dataset[split]), entry
+    assert_amounts(amounts, items)
     assert checked == {
-        "ingest": 4,
-        "select": 4,
-        "draw": 2,
-        "encode": 6,
+        "ingest": 8,
+        "select": 8,
+        "draw": 6,
+        "encode": 10,
         "render": 2,
         "cut": 2,
         "pack": 4,

@@ -241,14 +241,16 @@ def check_targets(build: Build) -> Finding:
 
 
 def check_ledger(build: Build) -> Finding:
-    """Every entry closes, the stages chain, and the last ones are the manifest's counts."""
+    """Every entry closes, the stages chain, the last ones are the manifest's counts, what was set aside is there."""
+    from tokenization.build.ledger_check import quarantine_problems
+
     path = build.path / "ledger.json"
     if not path.is_file():
         return finding(
             "ledger_closed", ["ledger.json is missing"], "no ledger", "in = out + set aside, to the unit"
         )
     entries = [ledger.Entry.from_json(row) for row in orjson.loads(path.read_bytes())["entries"]]
-    problems = ledger.problems(entries)
+    problems = [*ledger.problems(entries), *quarantine_problems(build, entries)]
     for split in SPLITS:
         told = build.manifest["splits"][split]
         written = sum(entry.going_out for entry in entries if entry.stage == "write" and entry.split == split)

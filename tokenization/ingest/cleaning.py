@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokenization.errors import RecipeError
+from tokenization.ingest.amounts import READ, Amounts, Moved, sizes_of
 from tokenization.ingest.decoding import normalise_newlines
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -52,10 +53,13 @@ class CleanTexts:
     texts: pa.LargeStringArray  # [num_rows]
     left_out: dict[int, tuple[str, str]]  # row -> (reason, detail)
     changes: Counter[str]  # what was done -> number of texts it was done to
+    amounts: Amounts  # what was read, what each step added, what is left out
 
 
-def clean_text(text: str, options: CleaningOptions, changes: Counter[str] | None = None) -> str:
-    """One text, cleaned; `changes` counts what was done."""
+def clean_text(
+    text: str, options: CleaningOptions, changes: Counter[str] | None = None, moved: Moved | None = None
+) -> str:
+    """One text, cleaned; `changes` counts what was done, `moved` how much it added."""
     counted = Counter[str]() if changes is None else changes
     steps = (
         ("surrogates_replaced", replace_surrogates),
@@ -66,9 +70,17 @@ def clean_text(text: str, options: CleaningOptions, changes: Counter[str] | None
     )
     for name, step in steps:
         cleaned = step(text)
-        counted[name] += cleaned != text
+        if cleaned != text:
+            counted[name] += 1
+            if moved is not None:
+                moved.add(name, len(cleaned) - len(text), _size(cleaned) - _size(text))
         text = cleaned
     return text
+
+
+def _size(text: str) -> int:
+    """Bytes of UTF-8, a lone surrogate's three included."""
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def replace_surrogates(text: str) -> str:
@@ -97,7 +109,7 @@ def clean_texts(texts: list[str], options: CleaningOptions) -> CleanTexts:
     """`clean_column` of Python strings, which may hold lone surrogates."""
     changes: dict[str, int] = {}
     cleaned = clean_column(text_column(texts, changes), options)
-    return CleanTexts(cleaned.texts, cleaned.left_out, cleaned.changes + Counter(changes))
+    return replace(cleaned, changes=cleaned.changes + Counter(changes))
 
 
 def text_column(texts: list[str], changes: dict[str, int]) -> pa.LargeStringArray:
@@ -113,13 +125,21 @@ def text_column(texts: list[str], changes: dict[str, int]) -> pa.LargeStringArra
 def clean_column(texts: pa.LargeStringArray, options: CleaningOptions) -> CleanTexts:
     """A column of texts without nulls, cleaned."""
     changes: Counter[str] = Counter()
+    moved = Moved()
+    characters, sizes = sizes_of(texts)
+    moved.add(READ, int(characters.sum()), int(sizes.sum()))
     rows = _rows_to_clean(texts, options)
     if len(rows):
-        cleaned = [clean_text(text, options, changes) for text in texts.take(pa.array(rows)).to_pylist()]
+        cleaned = [
+            clean_text(text, options, changes, moved) for text in texts.take(pa.array(rows)).to_pylist()
+        ]
         mask = np.zeros(len(texts), np.bool_)
         mask[rows] = True
         texts = pc.replace_with_mask(texts, pa.array(mask), pa.array(cleaned, pa.large_string()))
-    return CleanTexts(texts, _left_out(texts, options), +changes)
+    left_out = _left_out(texts, options)
+    for row, (reason, _) in left_out.items():
+        moved.take(reason, texts[row].as_py())
+    return CleanTexts(texts, left_out, +changes, moved.amounts())
 
 
 def _rows_to_clean(texts: pa.LargeStringArray, options: CleaningOptions) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import xxhash
 
 from tokenization.errors import RecipeError
+from tokenization.ingest.amounts import Amounts
 from tokenization.ingest.chunks import Chunk, Piece
 from tokenization.ingest.cleaning import CleaningOptions, clean_column, text_bytes
 from tokenization.ingest.files import InputFile
@@ -66,6 +67,7 @@ class DocumentBatch:
     lines_read: tuple[int, ...]  # one for each piece of the chunk
     piece: int  # index of the piece that the first row is from
     changes: dict[str, int] = field(default_factory=dict)  # what cleaning did -> documents
+    amounts: Amounts = field(default_factory=dict)  # of the texts: read, moved by cleaning, left out
 
 
 def read_documents(chunk: Chunk, options: TextOptions, cleaning: CleaningOptions) -> Iterator[DocumentBatch]:
@@ -136,7 +138,7 @@ class _Collected:
 
     def take(self) -> DocumentBatch:
         changes: Counter[str] = Counter()
-        documents = self._cleaned(changes)
+        documents, amounts = self._cleaned(changes)
         batch = DocumentBatch(
             documents,
             self.set_aside.take(),
@@ -144,15 +146,16 @@ class _Collected:
             tuple(self._lines),
             self._piece or 0,
             dict(changes),
+            amounts,
         )
         self._clear()
         return batch
 
-    def _cleaned(self, changes: Counter[str]) -> pa.Table:
+    def _cleaned(self, changes: Counter[str]) -> tuple[pa.Table, Amounts]:
         """The waiting texts, cleaned and hashed; those that cleaning leaves out are set aside."""
         waiting = [columns for _, columns in self._waiting]
         if not waiting:
-            return DOCUMENT_SCHEMA.empty_table()
+            return DOCUMENT_SCHEMA.empty_table(), {}
         for columns in waiting:
             changes.update(columns.changes)
         counts = [len(columns.texts) for columns in waiting]
@@ -178,10 +181,10 @@ class _Collected:
             schema=DOCUMENT_SCHEMA,
         )
         if not cleaned.left_out:
-            return table
+            return table, cleaned.amounts
         kept = np.ones(len(table), np.bool_)
         kept[list(cleaned.left_out)] = False
-        return table.filter(pa.array(kept)).combine_chunks()
+        return table.filter(pa.array(kept)).combine_chunks(), cleaned.amounts
 
 
 def _joined(arrays: list[pa.Array]) -> pa.Array:

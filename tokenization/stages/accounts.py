@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tokenization.ingest.amounts import READ, UNITS
 from tokenization.ledger import Entry
 from tokenization.stages.draw import draws
 from tokenization.stages.windows import SPLITS
@@ -91,7 +92,35 @@ def source_entries(workspace: Workspace, name: str) -> list[Entry]:
     content = tokens["tokens"] - tokens["separators"]
     added = nonzero(document_end=tokens["separators"])
     entries.append(Entry("encode", "tokens", content, tokens["tokens"], name, added=added))
+    if source.kind == "text":
+        entries += [entry for unit in UNITS for entry in amount_entries(workspace, name, unit)]
     return entries
+
+
+def amount_entries(workspace: Workspace, name: str, unit: str) -> list[Entry]:
+    """A text source's characters or bytes on their way to the encoder, each stage's by its own count."""
+    read = workspace.result("documents", name).value
+    moved = dict(read["amounts"].get(unit, {}))
+    coming_in = moved.pop(READ, 0)
+    indexed = read[f"text_{unit}"]
+    chosen = workspace.result("selection").value["counts"][name]["amounts"][unit]
+    kept = chosen["train"] + chosen["validation"]
+    left = undrawn(workspace, name, f"not_drawn_{unit}")
+    encoded = workspace.result("tokens", name).value["amounts"][unit]
+    return [
+        Entry(
+            "ingest",
+            unit,
+            coming_in,
+            indexed,
+            name,
+            added={step: count for step, count in moved.items() if count > 0},
+            removed={step: -count for step, count in moved.items() if count < 0},
+        ),
+        Entry("select", unit, indexed, kept, name, removed=turned_away(chosen)),
+        Entry("draw", unit, kept, kept - left, name, removed=nonzero(not_drawn=left)),
+        Entry("encode", unit, kept - left, encoded, name),
+    ]
 
 
 def mix_entry(row: dict[str, Any], left: dict[str, int]) -> Entry:
@@ -145,11 +174,11 @@ def source_accounts(workspace: Workspace) -> dict[str, Any]:
     return accounts
 
 
-def undrawn(workspace: Workspace, name: str) -> int:
-    """How many of a source's documents the share did not need."""
+def undrawn(workspace: Workspace, name: str, what: str = "not_drawn") -> int:
+    """How many of a source's documents (or their characters or bytes) the share did not need."""
     if workspace.source(name).kind != "text" or not draws(workspace.recipe):
         return 0
-    return int(workspace.result("draw").value["counts"][name]["not_drawn"])
+    return int(workspace.result("draw").value["counts"][name][what])
 
 
 def turned_away(chosen: dict[str, int]) -> dict[str, int]:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from tokenization.engine import worker_id
 from tokenization.errors import RecipeError
 from tokenization.hashing import file_digest, key_of
+from tokenization.ingest.amounts import Amounts, Moved, sizes_of
 from tokenization.ingest.chunks import Chunk, plan_chunks
 from tokenization.ingest.cleaning import CleaningOptions
 from tokenization.ingest.corpus import DocumentBatch, TextOptions, read_documents
@@ -39,7 +40,7 @@ from tokenization.stages.tables import TableWriter, open_table, write_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store
 
-CODE = "3"
+CODE = "4"
 CHUNK_BYTES = 8 << 20  # 8 to 16 MB encode fastest, and bound a worker's memory
 OBJECT = "index"
 ROWS, SET_ASIDE, INDEX = "rows.arrow", "set_aside.arrow", "index.arrow"
@@ -51,6 +52,7 @@ INDEX_SCHEMA = pa.schema(
         ("place", pa.int64()),
         ("hash", pa.binary(16)),
         ("size", pa.int64()),  # bytes of UTF-8
+        ("characters", pa.int64()),  # null for sessions
         ("chunk", pa.int32()),
         ("row", pa.int32()),  # in its chunk
     ]
@@ -205,13 +207,15 @@ def write_rows(
     set_aside: Counter[str] = Counter()
     would_remove: Counter[str] = Counter()
     personal_data: Counter[str] = Counter()
+    moved = Moved()
     with TableWriter(folder / ROWS) as rows_file, TableWriter(folder / SET_ASIDE) as set_aside_file:
         for batch in batches:
             kept = screened(batch.documents if isinstance(batch, DocumentBatch) else batch.sessions, screen)
             rows, aside = kept.rows, pa.concat_tables([batch.set_aside, kept.set_aside])
             would_remove.update(kept.would_remove)
             personal_data.update(kept.personal_data)
-            rows_file.write(rows)
+            moved.merge((getattr(batch, "amounts", {}), kept.amounts))
+            rows_file.write(with_characters(rows))
             set_aside_file.write(aside)
             lines += batch.lines_read
             counts.update(rows_read=batch.rows_read, kept=len(rows))
@@ -224,7 +228,16 @@ def write_rows(
         "changed": dict(changed),
         "would_remove": dict(would_remove),
         "personal_data": dict(personal_data),
+        "amounts": moved.amounts(),
     }
+
+
+def with_characters(rows: pa.Table) -> pa.Table:
+    """The rows with how many characters each text has; sessions have none."""
+    counts = (
+        sizes_of(rows.column("text"))[0] if "text" in rows.column_names else pa.nulls(len(rows), pa.int64())
+    )
+    return rows.append_column("characters", pa.array(counts, pa.int64()))
 
 
 def refuse_unreadable(source: SourceSpec, metas: list[dict[str, Any]]) -> None:
@@ -253,6 +266,7 @@ def build_index(
                 {
                     **{name: table.column(name) for name in ("own_id", "file", "place", "hash")},
                     "size": pc.cast(pc.binary_length(body), pa.int64()),
+                    "characters": table.column("characters"),
                     "chunk": pa.array(np.full(len(table), chunk, np.int32)),
                     "row": pa.array(np.arange(len(table), dtype=np.int32)),
                 }
@@ -260,19 +274,33 @@ def build_index(
         )
     whole = pa.concat_tables(tables).combine_chunks()
     over = max(0, len(whole) - limit) if limit is not None else 0
-    whole = whole.slice(0, len(whole) - over)
+    beyond, whole = whole.slice(len(whole) - over), whole.slice(0, len(whole) - over)
     columns = {"item": item_ids(whole), **{name: whole.column(name) for name in INDEX_SCHEMA.names[1:]}}
     index = pa.table(columns).cast(INDEX_SCHEMA)
     return index, {
         "rows_read": sum(meta["rows_read"] for meta in metas),
         "items": len(index),
-        "text_bytes": int(pc.sum(index.column("size")).as_py() or 0),
+        "text_bytes": total(index, "size"),
+        "text_characters": total(index, "characters"),
+        "amounts": amounts_of(metas, beyond),
         "set_aside": summed(metas, "set_aside"),
         "over_limit": over,
         "changed": summed(metas, "changed"),
         "personal_data": summed(metas, "personal_data"),
         "rules_would_remove": summed(metas, "would_remove"),
     }
+
+
+def total(table: pa.Table, column: str) -> int:
+    return int(pc.sum(table.column(column)).as_py() or 0)
+
+
+def amounts_of(metas: list[dict[str, Any]], beyond: pa.Table) -> Amounts:
+    """What was read of a text source and what became of it, up to the index; `beyond` is over the source's limit."""
+    moved = Moved()
+    moved.merge(meta["amounts"] for meta in metas)
+    moved.add("over_limit", -total(beyond, "characters"), -total(beyond, "size"))
+    return moved.amounts()
 
 
 def summed(metas: list[dict[str, Any]], field: str) -> dict[str, int]:

@@ -43,7 +43,7 @@ from tokenization.stages.selection import (
 from tokenization.stages.workspace import Workspace
 from tokenization.windows.share import Share, Unit
 
-CODE = "1"
+CODE = "2"
 MARGIN = 16384  # tokens: two of the larger usual windows, so that 4096 and 8192 draw the same
 SAMPLE_BYTES = 1 << 20  # of the order's first documents, to learn how many tokens a byte gives
 BEYOND = 1.03  # encode so much of what the sample foretells: a further stretch costs more than 3 %
@@ -106,11 +106,12 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             chosen = drawn | (slice_ == VALIDATION)
             np.save(folder / f"{source}.npy", chosen)
             encoded[source] = fingerprint_of(chosen)
-            sizes = load_index(workspace, source).column("size").to_numpy()
+            index = load_index(workspace, source)
             counts[source] = {
                 "drawn": int(drawn.sum()),
                 "not_drawn": int(left.sum()),
-                "not_drawn_bytes": int(sizes[left].sum()),
+                "not_drawn_bytes": int(index.column("size").to_numpy()[left].sum()),
+                "not_drawn_characters": int(index.column("characters").to_numpy()[left].sum()),
             }
     return {
         "fingerprint": key_of(encoded),

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from tokenization.ingest.amounts import Amounts, Moved, sizes_of
 from tokenization.ingest.corpus import hash_column
 from tokenization.ingest.sessions import session_hash
 from tokenization.ingest.set_aside import SET_ASIDE_SCHEMA
@@ -51,6 +53,9 @@ class Screened:
         default_factory=Counter
     )  # rule -> documents that it alone would remove
     personal_data: Counter[str] = field(default_factory=Counter)  # kind -> replacements
+    amounts: Amounts = field(
+        default_factory=dict
+    )  # of documents' texts: what replacements added, what rules removed
 
 
 def screen_of(workspace: Workspace, name: str) -> Screen:
@@ -71,12 +76,25 @@ def screened(rows: pa.Table, screen: Screen) -> Screened:
     if not len(rows):
         return Screened(rows, SET_ASIDE_SCHEMA.empty_table())
     replaced: Counter[str] = Counter()
+    moved = Moved()
     if screen.personal_data is not None:
+        before = rows
         rows, replaced = without_personal_data(rows, screen.personal_data)
+        if rows is not before and "text" in rows.column_names:
+            grown = [
+                int(a.sum() - b.sum()) for a, b in zip(text_sizes(rows), text_sizes(before), strict=True)
+            ]
+            moved.add("personal_data", *grown)
     if not screen.rules:
-        return Screened(rows, SET_ASIDE_SCHEMA.empty_table(), personal_data=replaced)
-    kept, aside, would_remove = judged(rows, screen)
-    return Screened(kept, aside, would_remove, replaced)
+        aside = SET_ASIDE_SCHEMA.empty_table()
+        return Screened(rows, aside, personal_data=replaced, amounts=moved.amounts())
+    kept, aside, would_remove = judged(rows, screen, moved)
+    return Screened(kept, aside, would_remove, replaced, moved.amounts())
+
+
+def text_sizes(documents: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(characters, bytes) of each document's text."""
+    return sizes_of(documents.column("text"))
 
 
 def without_personal_data(rows: pa.Table, spec: PersonalDataSpec) -> tuple[pa.Table, Counter[str]]:
@@ -108,7 +126,7 @@ def with_columns(table: pa.Table, new: dict[str, pa.Array]) -> pa.Table:
     return table
 
 
-def judged(documents: pa.Table, screen: Screen) -> tuple[pa.Table, pa.Table, Counter[str]]:
+def judged(documents: pa.Table, screen: Screen, moved: Moved) -> tuple[pa.Table, pa.Table, Counter[str]]:
     """The documents that every rule keeps, the others with the first rule that rejects each, and what each rule alone
     would remove."""
     texts = documents.column("text").combine_chunks()
@@ -118,6 +136,8 @@ def judged(documents: pa.Table, screen: Screen) -> tuple[pa.Table, pa.Table, Cou
         return documents, SET_ASIDE_SCHEMA.empty_table(), would_remove
     rejected = documents.take(pa.array(np.flatnonzero(~outcome.kept)))
     told = [(rule, f"{rule} rejects it: {figure:.4g}") for _, rule, figure in outcome.rejections()]
+    for rule, row in zip((rule for rule, _ in told), rejected.column("text"), strict=True):
+        moved.take(rule, row.as_py())
     rows = [
         orjson.dumps(
             {"text": row["text"]} if row["own_id"] is None else {"id": row["own_id"], "text": row["text"]}

@@ -33,6 +33,13 @@ from tokenization.stages.workspace import Workspace
 
 CODE = "3"
 DUPLICATE, TRAIN, VALIDATION, NEAR_DUPLICATE, CONTAMINATED = 0, 1, 2, 3, 4
+CHOICES = {
+    DUPLICATE: "exact_duplicate",
+    TRAIN: "train",
+    VALIDATION: "validation",
+    NEAR_DUPLICATE: "near_duplicate",
+    CONTAMINATED: "contaminated",
+}
 
 Hashes = NDArray[np.uint64]  # uint64 [num_items, 2]
 
@@ -131,16 +138,30 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
         "counts": {
             source: {
                 "items": len(values),
-                "exact_duplicate": int((values == DUPLICATE).sum()),
-                "near_duplicate": int((values == NEAR_DUPLICATE).sum()),
-                "contaminated": int((values == CONTAMINATED).sum()),
-                "train": int((values == TRAIN).sum()),
-                "validation": int((values == VALIDATION).sum()),
+                **chosen_counts(values),
+                "amounts": amounts_of(workspace, source, values),
             }
             for source, values in slices.items()
         },
         "near_duplicate_clusters": clusters,
         "evaluation_sets": sets.report(list(evidence.values())) if sets is not None else {},
+    }
+
+
+def chosen_counts(values: NDArray[np.uint8]) -> dict[str, int]:
+    """Items by what was chosen."""
+    return {name: int((values == number).sum()) for number, name in CHOICES.items()}
+
+
+def amounts_of(workspace: Workspace, source: str, values: NDArray[np.uint8]) -> dict[str, dict[str, int]]:
+    """Characters and bytes of a text source's documents, by what was chosen; nothing for sessions."""
+    if workspace.source(source).kind == "chat":
+        return {}
+    index = load_index(workspace, source)
+    columns = {"characters": index.column("characters").to_numpy(), "bytes": index.column("size").to_numpy()}
+    return {
+        unit: {name: int(sizes[values == number].sum()) for number, name in CHOICES.items()}
+        for unit, sizes in columns.items()
     }
 
 

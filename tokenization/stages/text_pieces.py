@@ -28,7 +28,7 @@ from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import Store
 
-CODE = "2"
+CODE = "3"
 
 Rows = NDArray[np.int32]
 
@@ -51,6 +51,8 @@ class Places:
     object: NDArray[np.int32]  # number of the piece
     begin: NDArray[np.int64]  # first token in the piece's ids.bin
     length: NDArray[np.int32]
+    characters: NDArray[np.int64]  # of the text that was encoded
+    bytes: NDArray[np.int64]
 
 
 def encode(workspace: Workspace, name: str, chosen: NDArray[np.bool_]) -> Encoded:
@@ -115,8 +117,9 @@ def places(
     item = np.flatnonzero(chosen)
     slot = np.full(len(index), -1, np.int64)
     slot[item] = np.arange(len(item))
+    begin, characters, size = np.zeros((3, len(item)), np.int64)
     found = Places(
-        item, np.full(len(item), -1, np.int32), np.zeros(len(item), np.int64), np.zeros(len(item), np.int32)
+        item, np.full(len(item), -1, np.int32), begin, np.zeros(len(item), np.int32), characters, size
     )
     for number, (key, chunk) in reversed(
         list(enumerate(pieces))
@@ -131,6 +134,8 @@ def places(
         found.object[target[taken]] = number
         found.begin[target[taken]] = (np.cumsum(length, dtype=np.int64) - length)[taken]
         found.length[target[taken]] = length[taken]
+        found.characters[target[taken]] = table.column("characters").to_numpy()[taken]
+        found.bytes[target[taken]] = table.column("bytes").to_numpy()[taken]
     assert bool((found.object >= 0).all()), f"{name}: a chosen document that no piece holds"
     return found
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.engine import worker_id
+from tokenization.ingest.amounts import sizes_of
 from tokenization.ingest.cleaning import text_bytes
 from tokenization.sequences import storage_dtype
 from tokenization.stages.documents import ROWS
@@ -52,9 +53,11 @@ def encode_chunk(job: EncodeJob) -> int:
     tokenizer = open_tokenizer(job.tokenizer)
     dtype = storage_dtype(tokenizer.largest_id)
     lengths: list[NDArray[np.int64]] = []
+    sizes: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     with job.store.writing("tokens", job.key) as folder:
         with open(folder / "ids.bin", "wb") as sink:
             for texts in kept_texts(job.store.path("rows", job.chunk) / ROWS, job.rows):
+                sizes.append(sizes_of(texts))
                 for batch in batches(texts):
                     ids, offsets = tokenizer.encode_batch(batch)
                     closed, closed_lengths = close_documents(
@@ -69,6 +72,8 @@ def encode_chunk(job: EncodeJob) -> int:
                 "cut": np.full(len(job.rows), -1, np.int32),
                 "length": length.astype(np.int32),
                 "targets": (length - 1).astype(np.int32),  # of the whole document as one segment
+                "characters": np.concatenate([np.zeros(0, np.int64), *(each for each, _ in sizes)]),
+                "bytes": np.concatenate([np.zeros(0, np.int64), *(each for _, each in sizes)]),
             }
         )
         write_table(table, folder / "sequences.arrow")

@@ -76,10 +76,8 @@ def encoded(workspace: Workspace, name: str) -> dict[str, Any]:
     """A text source's summary."""
     chosen = chosen_documents(workspace, name)
     made = text_pieces.encode(workspace, name, chosen)
-    lengths = text_pieces.places(
-        workspace, name, chosen, list(zip(made.pieces, made.chunks, strict=True))
-    ).length
-    count, tokens = len(lengths), int(lengths.sum(dtype=np.int64))
+    places = text_pieces.places(workspace, name, chosen, list(zip(made.pieces, made.chunks, strict=True)))
+    count, tokens = len(places.length), int(places.length.sum(dtype=np.int64))
     return {
         "fingerprint": key_of(made.name),
         "kind": "text",
@@ -93,6 +91,7 @@ def encoded(workspace: Workspace, name: str) -> dict[str, Any]:
         "tokens": tokens,
         "target_tokens": tokens - count,  # of whole documents as one segment each
         "separators": count,
+        "amounts": {"characters": int(places.characters.sum()), "bytes": int(places.bytes.sum())},
         **dict.fromkeys(("sessions", "proven", "lossy", "cuts"), 0),
     }
 

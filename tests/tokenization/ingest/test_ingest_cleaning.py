@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tokenization.errors import RecipeError
 from tokenization.hashing import text_hashes
+from tokenization.ingest.amounts import READ
 from tokenization.ingest.cleaning import CleaningOptions, clean_text, clean_texts, not_surely_nfc
 from tokenization.ingest.corpus import hash_column
 
@@ -32,6 +33,12 @@ def test_a_column_is_cleaned_as_its_texts_are(texts: list[str], options: Cleanin
     assert cleaned.texts.to_pylist() == expected
     assert cleaned.changes == +changes
     assert [clean_text(text, options) for text in expected] == expected, "cleaning twice is cleaning once"
+    given = [text.encode("utf-8", "surrogatepass") for text in texts]
+    stay = [text for row, text in enumerate(expected) if row not in cleaned.left_out]
+    characters, size = cleaned.amounts["characters"], cleaned.amounts["bytes"]
+    assert characters.get(READ, 0) == sum(map(len, texts)) and size.get(READ, 0) == sum(map(len, given))
+    assert sum(characters.values()) == sum(map(len, stay)), "read + what each step added = what stays"
+    assert sum(size.values()) == sum(len(text.encode()) for text in stay)
     assert set(cleaned.left_out) == {row for row, text in enumerate(expected) if not text.strip()}
     assert hash_column(cleaned.texts).to_pylist() == text_hashes(expected)
     for text in expected:

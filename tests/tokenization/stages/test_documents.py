@@ -13,6 +13,7 @@ from small_recipes import Project, json_lines, text_source
 
 from tokenization.errors import RecipeError
 from tokenization.stages.documents import item_ids, load_index, load_set_aside
+from tokenization.stages.tables import open_table
 
 ROWS = [{"id": f"r{n}", "text": f"Text number {n}, " + "long " * (n % 7)} for n in range(200)]
 
@@ -70,6 +71,45 @@ def test_rows_read_are_rows_kept_set_aside_or_over_the_limit(rows_project: Proje
         assert value["items"] == kept
         assert value["set_aside"] == {"invalid_json": 1, "empty": 1}
         assert value["rows_read"] == value["items"] + sum(value["set_aside"].values()) + value["over_limit"]
+
+
+def test_characters_and_bytes_are_read_kept_changed_set_aside_or_over_the_limit(
+    rows_project: Project,
+) -> None:
+    texts = [
+        *(row["text"] for row in ROWS),
+        "Cre\u0300me\r\nbrûlée \x00",
+        "mail me@example.org",
+        " \u3000",
+        "short",
+    ]
+    rows_project.file("data/rows.jsonl", json_lines([{"text": text} for text in texts]))
+    cleaning = {"min_characters": 6, "personal_data": True, "rules": [{"max_length": {"max": 44}}]}
+    for limit in (None, 90):
+        rows_project.save(
+            cleaning=cleaning,
+            sources=[text_source("rows", "data/rows.jsonl", **({"limit": limit} if limit else {}))],
+        )
+        workspace = rows_project.workspace()
+        value = workspace.run("documents", "rows").value
+        kept = [
+            row
+            for chunk in value["chunks"]
+            for row in open_table(workspace.store.path("rows", chunk) / "rows.arrow")
+            .column("text")
+            .to_pylist()
+        ][:limit]
+        lengths: dict[str, Any] = {"characters": len, "bytes": lambda text: len(text.encode())}
+        for unit, size in lengths.items():
+            moved = dict(value["amounts"][unit])
+            assert moved["read"] == sum(map(size, texts))
+            assert sum(moved.values()) == value[f"text_{unit}"] == sum(map(size, kept))
+            names = {"read", "newlines_normalised", "controls_removed", "unicode_normalised", "personal_data"}
+            assert set(moved) == names | {"empty", "too_short", "max_length"} | (
+                {"over_limit"} if limit else set()
+            )
+            assert moved["newlines_normalised"] == moved["controls_removed"] == -1
+            assert moved["max_length"] == -sum(size(text) for text in texts if len(text) > 44) < -100
 
 
 def test_the_index_and_the_places_are_the_same_however_the_file_is_cut(

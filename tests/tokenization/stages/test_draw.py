@@ -95,7 +95,7 @@ def test_whole_documents_are_drawn_until_there_is_enough_and_the_rest_is_counted
     assert manifest["mixture"]["repetition"] <= 1
     entries = [Entry.from_json(row) for row in json.loads((build / "ledger.json").read_text())["entries"]]
     assert problems(entries) == []
-    drawn = {entry.source: entry for entry in entries if entry.stage == "draw"}
+    drawn = {entry.source: entry for entry in entries if (entry.stage, entry.unit) == ("draw", "documents")}
     for name in ("pages", "notes"):
         assert drawn[name].removed == {"not_drawn": value["counts"][name]["not_drawn"]}
         assert manifest["sources"][name]["not_drawn"] == value["counts"][name]["not_drawn"]
