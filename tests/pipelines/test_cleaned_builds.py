@@ -287,3 +287,23 @@ def test_a_dry_run_keeps_everything_and_counts_in_the_manifest(new_project: New)
     assert sources["web"]["rules_would_remove"]["min_length"] >= 1
     assert not {"min_length", "max_length"} & {row["reason"] for row in quarantine_of(project.out)}
     assert "would remove: min_length" in project.run("quarantine", project.out).stdout
+
+
+def test_surrogates_and_controls_are_dealt_with_and_counted_in_texts_and_in_sessions(
+    new_project: New,
+) -> None:
+    pages, questions = web_rows(), question_rows()
+    project = new_project()
+    broken = (
+        '{"id": "broken", "text": "A lone \\ud800 one, a bell \\u0007 and a long enough text around them."}\n'
+    )
+    project.file("data/web.jsonl", json_lines(pages) + broken)
+    said = '{"id": "odd", "messages": [{"role": "user", "content": "What \\udfff is it?"}, '
+    said += '{"role": "assistant", "content": "A half of a pair."}]}\n'
+    project.file("data/questions.jsonl", json_lines(questions) + said)
+    project.built()
+    sources = project.manifest["sources"]
+    assert sources["web"]["changed"] == {"controls_removed": 1, "surrogates_replaced": 1}
+    assert sources["questions"]["changed"] == {"surrogates_replaced": 1}
+    odd = next(row for (_, _, item), row in items_of(project.out).items() if item == "odd")
+    assert "What \ufffd is it?" in odd["messages"]

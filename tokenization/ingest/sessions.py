@@ -12,8 +12,9 @@ serve (see session_columns), else one `orjson.loads`, one `orjson.dumps` and abo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class SessionBatch:
     rows_read: int  # = sessions + set aside
     lines_read: tuple[int, ...]  # one for each piece of the chunk
     piece: int  # index of the piece that the first row is from
+    changes: dict[str, int] = field(default_factory=dict)  # what was done -> strings it was done to
 
 
 def session_hash(messages: bytes, tools: bytes | None) -> bytes:
@@ -80,8 +82,11 @@ def read_sessions(chunk: Chunk, options: ChatOptions) -> Iterator[SessionBatch]:
     yield collected.take()
 
 
-def normalised_session(row: Any, options: ChatOptions, reader: MessageReader) -> tuple[bytes, bytes | None]:
-    """(messages, tools) as JSON. Raises `Refused`."""
+def normalised_session(
+    row: Any, options: ChatOptions, reader: MessageReader, changes: Counter[str] | None = None
+) -> tuple[bytes, bytes | None]:
+    """(messages, tools) as JSON; `changes` counts the strings whose lone surrogates were replaced. Raises `Refused`."""
+    counted = Counter[str]() if changes is None else changes
     raw = raw_session(row, options)
     messages = reader.read_all(raw.messages)
     if not messages:
@@ -89,7 +94,7 @@ def normalised_session(row: Any, options: ChatOptions, reader: MessageReader) ->
     if not any(_is_target(message, options.trained_roles) for message in messages):
         raise Refused("no_target", _no_target(messages, options.trained_roles))
     tools = parse_tools(raw.tools)
-    return _json(messages), None if tools is None else _json(tools)
+    return _json(messages, counted), None if tools is None else _json(tools, counted)
 
 
 def _is_target(message: Message, trained_roles: frozenset[str]) -> bool:
@@ -105,24 +110,26 @@ def _no_target(messages: list[Message], trained_roles: frozenset[str]) -> str:
     return f"no message of {trained}; the roles are {roles}. Train another role with trained: true"
 
 
-def _json(value: Any) -> bytes:
+def _json(value: Any, changes: Counter[str]) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:  # a lone surrogate, which JSON text cannot hold, or an integer above 64 bits
         pass
     try:
-        return orjson.dumps(_writable(value))
+        return orjson.dumps(_writable(value, changes))
     except (TypeError, RecursionError) as error:
         raise Refused("wrong_type", f"it cannot be written as JSON: {error}") from None
 
 
-def _writable(value: Any) -> Any:
+def _writable(value: Any, changes: Counter[str]) -> Any:
     if isinstance(value, str):
-        return replace_surrogates(value)
+        sound = replace_surrogates(value)
+        changes["surrogates_replaced"] += sound != value
+        return sound
     if isinstance(value, dict):
-        return {replace_surrogates(str(key)): _writable(each) for key, each in value.items()}
+        return {_writable(str(key), changes): _writable(each, changes) for key, each in value.items()}
     if isinstance(value, list):
-        return [_writable(each) for each in value]
+        return [_writable(each, changes) for each in value]
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
@@ -145,6 +152,7 @@ class _Collected:
         self._rows = 0
         self._lines = [0] * self._num_pieces
         self._piece: int | None = None
+        self._changes: Counter[str] = Counter()
 
     @property
     def is_full(self) -> bool:
@@ -158,6 +166,7 @@ class _Collected:
             self._rows,
             tuple(self._lines),
             self._piece or 0,
+            dict(+self._changes),
         )
         self._clear()
         return batch
@@ -213,7 +222,7 @@ class _Collected:
             own_id = own_id_text(row.get(self._id_field)) if type(row) is dict else None
             try:
                 given = _without_struct_nulls(row) if batch.from_table else row
-                messages, tools = normalised_session(given, self._options, self._reader)
+                messages, tools = normalised_session(given, self._options, self._reader, self._changes)
             except Refused as refused:
                 place = batch.places[number]
                 self.set_aside.add(relative, place, refused.reason, refused.detail, batch.raw(number), own_id)
