@@ -103,7 +103,7 @@ def _wrong(
         owner = np.repeat(np.arange(len(filled)), [len(own.messages) for own in filled])
         following = np.stack([owner, due[:, 2]], axis=1)
         closes = np.append((following[1:] != following[:-1]).any(axis=1), True)[: len(due)]
-        if not ends_in_stops(ids, last[closes], stop_ids, around=around):
+        if not ends_in_stops(table, ids, last[closes], stop_ids, around=around):
             return wrong
 
     trained = [(a + base, b + base) for base, own in zip(bases, filled, strict=True) for a, b in own.trained]
@@ -120,11 +120,17 @@ def _wrong(
 
 
 def ends_in_stops(
-    ids: NDArray[np.integer], ends: NDArray[np.integer], stop_ids: frozenset[int], *, around: bool
+    table: TokenTable,
+    ids: NDArray[np.integer],
+    ends: NDArray[np.integer],
+    stop_ids: frozenset[int],
+    *,
+    around: bool,
 ) -> bool:
-    """Whether each target that ends before `ends` ends in a stop, or (`around`) in one and its line break."""
-    known = list(stop_ids)
-    found = np.isin(ids[ends - 1], known)
+    """Whether each target that ends before `ends` ends in a stop; where what follows a stop on its line is trained too
+    (`around`), whether the last control token of each is one."""
+    last = ends - 1
     if around:
-        found |= np.isin(ids[ends - 2], known)
-    return bool(found.all())
+        controls = np.concatenate([[0], np.flatnonzero(table.is_control[ids])])
+        last = controls[np.searchsorted(controls, last, side="right") - 1]
+    return bool(np.isin(ids[last], list(stop_ids)).all())

@@ -124,7 +124,7 @@ def _group_holds(
         closes = [a != b for a, b in zip(layout.messages, (*layout.messages[1:], -1), strict=True)]
         ends = last[np.tile(np.array(closes, bool), len(sessions))]
         around = prover.demands.around_answers == "trained"
-        if not ends_in_stops(own.input_ids, ends, prover.stop_ids, around=around):
+        if not ends_in_stops(table, own.input_ids, ends, prover.stop_ids, around=around):
             return False
     return np.array_equal(own.loss_mask, mask_of(len(own.loss_mask), first, last, own.offsets[:-1]))
 

@@ -82,11 +82,16 @@ def _targets(
         due = next((pair for pair in declared if pair not in recorded), None)
         return f"spans: {_span(own)} is recorded where {_span(due)} is due"
     stops = prover.stop_ids
-    back = 2 if prover.demands.around_answers == "trained" else 1  # the line break behind the stop
-    for number, (_, end, message) in enumerate(declared):
+    around = prover.demands.around_answers == "trained"
+    for number, (start, end, message) in enumerate(declared):
         closes = number + 1 == len(declared) or declared[number + 1][2] != message
-        if closes and stops is not None and not stops & {int(i) for i in ids[end - back : end]}:
-            end_token = _token(prover.table, int(ids[end - 1]))
+        if not closes or stops is None:
+            continue
+        inside = [int(token) for token in ids[start:end]]
+        if around:  # what follows the stop on its line is trained too
+            inside = [token for token in inside if prover.table.is_control[token]] or inside
+        if inside[-1] not in stops:
+            end_token = _token(prover.table, inside[-1])
             return f"message {message}: its target ends in {end_token}, which is no stop of the build"
     return None
 

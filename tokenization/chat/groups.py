@@ -238,7 +238,7 @@ def _assembled(
         span_start,
         span_stop,
         message,
-        stop_ids_of(sequences, span_offsets, span_stop, message),
+        stop_ids_of(sequences, span_offsets, span_stop, message, renderer.stop_markers),
     )
 
 

@@ -48,11 +48,19 @@ class Rendered:
 
 
 def stop_ids_of(
-    sequences: TokenSequences, offsets: IntArray, stop: NDArray[np.int32], message: NDArray[np.int32]
+    sequences: TokenSequences,
+    offsets: IntArray,
+    stop: NDArray[np.int32],
+    message: NDArray[np.int32],
+    control: Collection[int] | None = None,
 ) -> frozenset[int]:
-    """The ids that end the targets: the last token of each message's last span."""
+    """The ids that end the targets: the last token of each message's last span, or the last of these
+    `control` tokens where     what follows a stop on its line is a target too."""
     sequence = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     is_last = np.ones(len(sequence), bool)
     is_last[:-1] = (np.diff(sequence) != 0) | (np.diff(message) != 0)
     last = sequences.offsets[sequence[is_last]] + stop[is_last] - 1
+    if control is not None and len(last):
+        controls = np.flatnonzero(np.isin(sequences.input_ids, list(control)))
+        last = controls[np.searchsorted(controls, last, side="right") - 1]
     return frozenset(np.unique(sequences.input_ids[last]).tolist())

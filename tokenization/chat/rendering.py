@@ -96,6 +96,11 @@ class Renderer:
         self.lock = threading.Lock()  # of the planner and the pool
         self._verdicts: dict[tuple[Any, ...], Verdict] = {}
 
+    @property
+    def stop_markers(self) -> Collection[int] | None:
+        """The tokens among which a target's stop is, where more than the stop may end it; None: its last token."""
+        return frozenset(self.control.ids.values()) if self.options.around_answers == "trained" else None
+
     # -- whole tables -----------------------------------------------------------------------------------
 
     def render(self, sessions: pa.Table, prompted: Collection[int] = ()) -> Rendered:
@@ -198,7 +203,7 @@ class Renderer:
             spans.start,
             spans.stop,
             message,
-            stop_ids_of(sequences, spans.offsets, spans.stop, spans.message),
+            stop_ids_of(sequences, spans.offsets, spans.stop, spans.message, self.stop_markers),
             {},
             sorted([*aside, *refused], key=lambda entry: entry.row),
             {
