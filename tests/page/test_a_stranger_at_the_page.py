@@ -1,6 +1,7 @@
 """What somebody who was never here can do in the page, in a real browser against the real `dagster dev`.
 
-Open, find the demo's graph, materialise it, watch it, open a preview and see coloured tokens.
+Open, find the demo's graph, materialise it, watch it, open a preview and see coloured tokens;
+cancel a training.
 One command: `make test-page`. Pictures go to TOKENMILL_PICTURES, or away.
 """
 
@@ -75,3 +76,36 @@ def test_a_preview_opens_and_its_tokens_are_coloured(page: Page, stranger: Stran
         f"trained is green and the rest is grey: {colours}"
     )
     stranger.picture("tokens")
+
+
+def test_a_training_is_cancelled_and_its_process_ends(page: Page, stranger: Stranger) -> None:
+    stranger.open("/locations/tokenmill/jobs/demo_train")
+    stranger.click("Materialize all")
+    page.wait_for("trainer", lambda: trainers(page.folder), seconds=180)
+    run = page.runs()[0]
+    assert run["jobName"] == "demo_train"
+    stranger.open(f"/runs/{run['runId']}")
+    stranger.click("Terminate", "button")
+    stranger.picture("terminate")
+    stranger.click("Terminate 1 run", "button", exactly=False, seconds=20)
+    began = time.monotonic()
+    page.wait_for("end of the trainer", lambda: not trainers(page.folder), seconds=30)
+    page.wait_for("cancelled run", lambda: page.runs()[0]["status"] == "CANCELED", seconds=30)
+    assert time.monotonic() - began < 30
+    assert not (page.folder / "runs" / "demo" / "summary.json").exists()
+    stranger.reads("Canceled")
+    stranger.picture("cancelled")
+
+
+def trainers(folder: Path) -> list[int]:
+    """Processes that train in this folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            here = (entry / "cwd").resolve() == folder.resolve()
+        except OSError:
+            continue
+        if here and b"training.train" in command:
+            found.append(int(entry.name))
+    return found
