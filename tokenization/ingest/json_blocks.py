@@ -10,7 +10,6 @@ Price: about 3 ms a megabyte, without the GIL.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 DEEP = 1000  # openings on one line below which no reader's limit on nesting is near
-_NO_NUMBER = re.compile(rb"[:,\[]\s*-?(?:NaN|Inf)")
+_BEFORE_A_VALUE = (b":", b",", b"[", b"")  # nothing: more blanks than were looked at
+_NEAR = 32
 _STRIDE = 64  # four of these in a row are digits in every number of 309 digits or more, which is no double
 
 
@@ -95,8 +95,12 @@ def _suspects(block: bytes, starts: NDArray[np.int64]) -> list[int]:
     """Lines that the two readers might take differently."""
     data = np.frombuffer(block, np.uint8)
     places: list[int] = []
-    if b"NaN" in block or b"Inf" in block:
-        places += [match.start() for match in _NO_NUMBER.finditer(block)]
+    for word in (b"NaN", b"Inf"):
+        at = block.find(word)
+        while at >= 0:
+            if block[max(0, at - _NEAR) : at].rstrip(b"- \t\r")[-1:] in _BEFORE_A_VALUE:
+                places.append(at)
+            at = block.find(word, at + 3)
     digit = (data[::_STRIDE] ^ 0x30) < 10
     runs = digit[3:] & digit[2:-1] & digit[1:-2] & digit[:-3] if len(digit) > 3 else digit[:0]
     places += (np.flatnonzero(runs) * _STRIDE).tolist()

@@ -22,6 +22,7 @@ from tokenization.tokenizer.prepare import prepare_tokenizer
 
 CODE = "1"
 SAMPLE_DOCUMENTS = 400  # of the recipe's own text, on which the fast encoder must equal the reference
+SAMPLE_LENGTH = 1500  # characters of each
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
@@ -96,7 +97,7 @@ def sample_texts(workspace: Workspace) -> Iterator[str]:
             for batch in table.to_batches(64)
             for text in texts_of(batch)
         )
-        yield from (text[:4000] for text in islice(texts, each))
+        yield from (text[:SAMPLE_LENGTH] for text in islice(texts, each))
 
 
 def sample_of_each(workspace: Workspace) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ class Definition:
     @classmethod
     def read(cls, path: str | Path) -> Definition:
         """The definition in a tokenizer.json file."""
-        return cls(orjson.loads(Path(path).read_bytes()))
+        return parsed(Path(path).read_bytes())
 
     @property
     def model(self) -> Json:
@@ -104,6 +104,12 @@ class Definition:
             view["normalizer"] = _without_prefix(self.document.get("normalizer"))
             view["pre_tokenizer"] = _without_prefix(self.document.get("pre_tokenizer"))
         return orjson.dumps(view).decode()
+
+
+@lru_cache(maxsize=2)
+def parsed(content: bytes) -> Definition:
+    """The definition that a tokenizer.json holds, parsed once for all who ask: a build asks a dozen times."""
+    return Definition(orjson.loads(content))
 
 
 def is_marker(entry: Json) -> bool:

@@ -9,6 +9,7 @@ worker takes the same engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,15 @@ import numpy as np
 import orjson
 
 from tokenization.tokenizer.definition import Definition
-from tokenization.tokenizer.engines import EngineName, FastEncoder, OracleEncoder, PieceEncoder, TextEncoder
+from tokenization.tokenizer.engines import (
+    EngineName,
+    FastEncoder,
+    Ids,
+    Offsets,
+    OracleEncoder,
+    PieceEncoder,
+    TextEncoder,
+)
 from tokenization.tokenizer.layout import (
     ENGINE_FILE,
     MODEL_FILE,
@@ -94,8 +103,12 @@ class IdentityReport:
 
 def prove_identity(fast: TextEncoder, oracle: TextEncoder, texts: Sequence[str]) -> IdentityReport:
     """Encode each text with both; every difference is listed."""
-    fast_ids, fast_offsets = fast.encode(list(texts))
-    oracle_ids, oracle_offsets = oracle.encode(list(texts))
+    return _compared(fast.encode(list(texts)), oracle.encode(list(texts)), texts)
+
+
+def _compared(fast: tuple[Ids, Offsets], oracle: tuple[Ids, Offsets], texts: Sequence[str]) -> IdentityReport:
+    fast_ids, fast_offsets = fast
+    oracle_ids, oracle_offsets = oracle
     differing = []
     for place, text in enumerate(texts):
         ours = fast_ids[fast_offsets[place] : fast_offsets[place + 1]]
@@ -164,11 +177,16 @@ def decide_engine(
     texts_tried = tokens_tried = 0
     for continuing in (False, True) if definition.prefix_scope != "never" else (False,):
         view = definition.text_view(continuing=continuing)
-        try:
-            fast = fast_encoder(view)
-        except Exception as error:  # whatever a young library raises, the oracle serves
-            return EngineChoice("tokenizers", f"fastokens cannot load this tokenizer: {error}", 0, 0)
-        report = prove_identity(fast, OracleEncoder(view), texts)
+        with ThreadPoolExecutor(
+            1
+        ) as pool:  # the fast engine's loading, 2 s for 150,000 ids, beside the oracle's work
+            loading = pool.submit(fast_encoder, view)
+            truth = OracleEncoder(view).encode(list(texts))
+            try:
+                fast = loading.result()
+            except Exception as error:  # whatever a young library raises, the oracle serves
+                return EngineChoice("tokenizers", f"fastokens cannot load this tokenizer: {error}", 0, 0)
+        report = _compared(fast.encode(list(texts)), truth, texts)
         texts_tried, tokens_tried = texts_tried + report.texts, tokens_tried + report.tokens
         if not report.identical:
             return EngineChoice(

@@ -17,7 +17,7 @@ import orjson
 
 from tokenization.errors import RecipeError
 from tokenization.hashing import key_of
-from tokenization.tokenizer.definition import Definition
+from tokenization.tokenizer.definition import Definition, parsed
 from tokenization.tokenizer.layout import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -99,7 +99,7 @@ def prepare_tokenizer(
     end = _document_end(definition, raw, spec.document_end)
     if end.text not in definition.added_tokens and end.text in definition.model_vocab:
         _add_tokens(raw, [end.text])  # the same id, and typed text no longer becomes it
-        definition = Definition(orjson.loads(raw.definition))
+        definition = parsed(raw.definition)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / TOKENIZER_FILE, raw.definition)
     write_atomically(out / CONFIG_FILE, orjson.dumps(raw.config, option=orjson.OPT_INDENT_2))
@@ -138,7 +138,7 @@ def _checked(raw: RawTokenizer, path: str | None) -> Definition:
         reference = Tokenizer.from_str(raw.definition.decode())
     except Exception as error:  # the library's own errors have no common class
         raise RecipeError(f"tokenizer.path {path}: the tokenizers library refuses it: {error}") from error
-    definition = Definition(orjson.loads(raw.definition))
+    definition = parsed(raw.definition)
     for token, index in definition.added_tokens.items():
         taken = reference.token_to_id(token)
         if taken != index:
@@ -154,7 +154,7 @@ def _add_tokens(raw: RawTokenizer, tokens: Sequence[str]) -> None:
     """Add special tokens to the definition; nothing is rewritten where all of them are there."""
     from tokenizers import AddedToken, Tokenizer
 
-    present = {entry["content"] for entry in orjson.loads(raw.definition).get("added_tokens") or []}
+    present = {entry["content"] for entry in parsed(raw.definition).document.get("added_tokens") or []}
     missing = [token for token in tokens if token not in present]
     if missing:
         tokenizer = Tokenizer.from_str(raw.definition.decode())

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from tokenization.errors import RecipeError
-from tokenization.tokenizer.definition import Json
+from tokenization.tokenizer.definition import Json, parsed
 
 VOCAB_AND_MERGES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n?")
@@ -104,7 +104,7 @@ def _kind_of(path: Path) -> str:
 
 def _json_kind(path: Path) -> str:
     try:
-        document = orjson.loads(path.read_bytes())
+        document = parsed(path.read_bytes()).document
     except orjson.JSONDecodeError:
         return "broken JSON"
     if not isinstance(document, dict):
