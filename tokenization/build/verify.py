@@ -228,6 +228,8 @@ def check_targets(build: Build) -> Finding:
         for rows in build.batches(split):
             counts = np.diff(rows.segment_offsets)
             is_session = ~np.repeat(rows.pretrain, counts) & ~rows.is_padding
+            if not is_session.any():
+                continue
             sessions += int(is_session.sum())
             ones = np.concatenate([[0], np.cumsum(rows.loss_mask)])
             begins = rows.begins

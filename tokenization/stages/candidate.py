@@ -207,7 +207,7 @@ def write_dataset(workspace: Workspace, folder: Path) -> dict[str, Any]:
             for file, first, last in zip(names[split], borders[:-1], borders[1:], strict=True)
         ]
     tokens = sum(workspace.result("windows").value["splits"][split]["tokens"] for split in SPLITS)
-    map_shards(write_shard_job, jobs, workspace.engine, work_bytes=tokens)
+    map_shards(write_shard_job, jobs, workspace.engine, work_bytes=tokens, threads=True)
     shutil.rmtree(folder / ".places")
     weights = workspace.result("windows").value["loss_weights"]
     described = {split: describe_split(folder, split, names[split], workspace) for split in SPLITS}
