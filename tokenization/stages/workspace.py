@@ -22,6 +22,7 @@ from tokenization.hashing import key_of
 from tokenization.ingest.digests import InputDigests
 from tokenization.ingest.files import InputFile, resolve_files
 from tokenization.leases import Lease
+from tokenization.memory import give_back
 from tokenization.recipe.model import Recipe, SourceSpec
 from tokenization.store import Store
 
@@ -224,6 +225,7 @@ class Workspace:
         began = time.perf_counter()
         around, self._rests_on = self._rests_on, set()  # a stage may run another one
         value = module.run(self, name, key)
+        give_back()
         seconds = time.perf_counter() - began
         self.keep(getattr(module, "OBJECT", stage), key)
         value["rests_on"] = sorted(self._rests_on)

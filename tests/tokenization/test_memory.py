@@ -1,0 +1,31 @@
+"""What a stage no longer uses goes back to the system."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokenization.memory import give_back
+
+STATUS = Path("/proc/self/smaps_rollup")
+
+
+def resident() -> int:
+    """Bytes of this process."""
+    lines = STATUS.read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not STATUS.exists(), reason="needs Linux's account of memory")
+def test_memory_freed_in_small_pieces_is_given_back() -> None:
+    give_back()
+    before = resident()
+    held = [bytes(1000 + number % 7) for number in range(200_000)]
+    pins = held[::4000]  # what keeps the pieces between from going back by themselves
+    most = resident()
+    assert most - before > 150e6
+    del held
+    give_back()
+    assert resident() - before < (most - before) / 3 and len(pins) == 50
