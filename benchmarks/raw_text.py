@@ -99,6 +99,7 @@ def stages(corpus: Path, tokenizer: Path, folder: Path, form: str, first: str) -
         began, used = time.perf_counter(), time.process_time()
         on = on or node[0] == first
         if node[0] == "shards":
+            (folder / "candidate").mkdir()
             splits = write_dataset(workspace, folder / "candidate")
         elif node[0] in ("candidate", "preview", "leaks"):
             continue

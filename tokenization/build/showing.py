@@ -135,17 +135,23 @@ def facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def chosen_items(build: Path) -> set[tuple[str, str]]:
-    """(source, item) of what is shown."""
-    columns = ["source", "item", "kind", "num_tokens", "actions", "tools", "messages"]
-    table = pq.read_table(build / "items.parquet", columns=columns)
+    """(source, item) of what is shown. Of texts the first few rows are read, of sessions what tells them apart."""
+    import pyarrow.dataset as ds
+
+    path = build / "items.parquet"
+    items = ds.dataset(path, format="parquet")
+    names = pc.unique(pq.read_table(path, columns=["source"], read_dictionary=["source"]).column("source"))
     chosen: set[tuple[str, str]] = set()
-    for name in pc.unique(table.column("source")).to_pylist():
-        part = table.filter(pc.equal(table.column("source"), name))
-        if part.column("kind")[0].as_py() == "pretrain":
-            rows = list(range(min(DOCUMENTS_PER_SOURCE, len(part))))
-        else:
-            rows = telling_sessions(part)
-        chosen |= {(name, part.column("item")[row].as_py()) for row in rows}
+    for name in names.to_pylist():
+        of_source = pc.field("source") == name
+        heads = items.scanner(columns=["item", "kind"], filter=of_source, batch_size=1024, batch_readahead=1)
+        first = heads.head(DOCUMENTS_PER_SOURCE)
+        if first.column("kind")[0].as_py() == "pretrain":
+            chosen |= {(name, item) for item in first.column("item").to_pylist()}
+            continue
+        columns = ["source", "item", "kind", "num_tokens", "actions", "tools", "messages"]
+        part = items.to_table(columns=columns, filter=of_source)
+        chosen |= {(name, part.column("item")[row].as_py()) for row in telling_sessions(part)}
     return chosen
 
 
@@ -176,9 +182,14 @@ def item_rows(build: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str]
     """The rows of items.parquet for these (source, item)."""
     if not wanted:
         return {}
-    found = pq.read_table(
-        build / "items.parquet", filters=[("item", "in", sorted({item for _, item in wanted}))]
-    ).to_pylist()
+    items = pa.array(sorted({item for _, item in wanted}), pa.string())
+    found: list[dict[str, Any]] = []
+    with pq.ParquetFile(build / "items.parquet") as file:
+        for group in range(file.num_row_groups):  # one at a time: a million items do not fit side by side
+            names = file.read_row_group(group, columns=["item"]).column("item")
+            if pc.any(pc.is_in(names, value_set=items)).as_py():
+                table = file.read_row_group(group)
+                found += table.filter(pc.is_in(table.column("item"), value_set=items)).to_pylist()
     return {(row["source"], row["item"]): row for row in found if (row["source"], row["item"]) in wanted}
 
 

@@ -93,7 +93,7 @@ def source_items(workspace: Workspace, name: str) -> Any:
             "kind": pa.array(["pretrain" if result["kind"] == "text" else "sft"] * count, pa.string()),
             "file": rows.column("file"),
             "place": rows.column("place"),
-            "content_hash": pa.array([value.hex() for value in rows.column("hash").to_pylist()], pa.string()),
+            "content_hash": hex_of(rows.column("hash")),
             "cut": pc.if_else(uncut, pa.scalar(None, pa.int32()), cut),
             "num_tokens": part.column("length"),
             "num_target_tokens": part.column("targets"),
@@ -112,6 +112,14 @@ def source_parts(result: dict[str, Any], sequences: pa.Table) -> Iterator[tuple[
     for number, (key, chunk) in enumerate(zip(result["objects"], result["chunks"], strict=True)):
         first, last = np.searchsorted(object_of, [number, number + 1])
         yield key, chunk, sequences.slice(int(first), int(last - first))
+
+
+def hex_of(hashes: pa.ChunkedArray) -> pa.Array:
+    """Hashes as hexadecimal text."""
+    import polars as pl
+
+    column = pl.Series(pl.from_arrow(hashes.cast(pa.binary())), dtype=pl.Binary)
+    return column.bin.encode("hex").to_arrow().cast(pa.string())
 
 
 def session_columns(workspace: Workspace, name: str, chunk: int, key: str, count: int) -> dict[str, Any]:
