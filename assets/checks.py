@@ -18,7 +18,7 @@ from assets.reports import explained
 from assets.settings import Settings
 from assets.training import run_folder
 from tokenization.build.advice import ADVICE
-from tokenization.build.layout import published, versions_folder
+from tokenization.build.layout import published, version_folder, versions_folder
 from tokenization.build.verify import CHECKS, WARNINGS, Build, Finding
 from tokenization.recipe.model import Recipe
 from tokenization.run_records import RUN_CHECKS, RunRecords
@@ -61,7 +61,7 @@ def chosen(context: dg.AssetCheckExecutionContext, order: Mapping[str, Any]) -> 
 
 
 def candidate_of(workspace: Workspace) -> Build:
-    return Build.open(versions_folder(workspace.out) / workspace.result("candidate").fingerprint)
+    return Build.open(version_folder(workspace.out, workspace.result("candidate").fingerprint))
 
 
 def candidate_checks(recipe: Recipe, path: str) -> dg.AssetChecksDefinition:
@@ -133,7 +133,10 @@ def last_good(workspace: Workspace) -> str:
     shown = published(workspace.out)
     if shown is None:
         return "none: nothing has been published yet"
-    when = (versions_folder(workspace.out) / shown).stat().st_mtime
+    folder = versions_folder(workspace.out) / shown
+    if not folder.is_dir():  # another machine's, at the origin
+        return shown
+    when = folder.stat().st_mtime
     return f"{shown}, published {datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M} UTC"
 
 

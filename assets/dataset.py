@@ -11,6 +11,7 @@ from assets.raw import has_model_files
 from assets.reports import explained, materialized, split_numbers, windows_numbers
 from assets.settings import Settings
 from tokenization.build.layout import publish, published
+from tokenization.object_store import shown
 from tokenization.recipe.model import Recipe
 from tokenization.stages import candidate, leaks, preview, tokenizer, windows
 from tokenization.stages.draw import draws
@@ -163,7 +164,7 @@ def dataset_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
             return materialized(
                 result,
                 **split_numbers(result.value),
-                out=dg.MetadataValue.path(str(workspace.out)),
+                out=dg.MetadataValue.path(shown(workspace.out)),
                 fingerprint=result.fingerprint,
                 replaced=before or "nothing",
             )

@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from tokenization.engine import Engine
+from tokenization.object_store import located
 from tokenization.recipe.load import load_recipe
 from tokenization.recipe.model import Recipe
 from tokenization.stages.workspace import Workspace
@@ -30,13 +31,13 @@ def listening(listener: Callable[[str], None]) -> Iterator[None]:
 
 
 def default_store() -> Path:
-    """`TOKENMILL_STORE`, or `.tokenmill/store` here."""
-    return Path(os.environ.get("TOKENMILL_STORE") or ".tokenmill/store").absolute()
+    """`TOKENMILL_STORE`, a path or a URL, or `.tokenmill/store` here."""
+    return located(os.environ.get("TOKENMILL_STORE") or ".tokenmill/store")
 
 
 def default_out(recipe: Recipe) -> Path:
-    """`builds/NAME`, beside the store's folder where that is a checkout's own, else here."""
-    return Path("builds").absolute() / recipe.name
+    """NAME below `TOKENMILL_BUILDS`, a path or a URL, or below `builds` here."""
+    return located(f"{(os.environ.get('TOKENMILL_BUILDS') or 'builds').rstrip('/')}/{recipe.name}")
 
 
 class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -61,8 +62,8 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return Workspace(
             recipe=recipe,
-            store=Store(Path(self.store).absolute() if self.store else default_store()),
-            out=Path(self.out).absolute() if self.out else default_out(recipe),
+            store=Store(located(self.store) if self.store else default_store()),
+            out=located(self.out) if self.out else default_out(recipe),
             engine=Engine(self.engine, self.workers or None),
             rehash=self.rehash,
             overrides=tuple(self.overrides),

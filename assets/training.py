@@ -13,8 +13,9 @@ import orjson
 from assets import naming, versions
 from assets.reports import explained
 from assets.settings import Settings
-from tokenization.build.layout import published
+from tokenization.build.layout import published, version_folder
 from tokenization.errors import BuildError
+from tokenization.object_store import origin_of
 from tokenization.recipe.model import Recipe
 
 
@@ -44,9 +45,8 @@ def checkpoint_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
             fingerprint = published(workspace.out)
             if fingerprint is None or workspace.recipe.train is None:
                 raise BuildError(f"{workspace.out} is no published build; materialise the dataset first")
-            command = training_command(
-                workspace.recipe, str(workspace.out), str(run_folder(workspace.recipe))
-            )
+            here = version_folder(workspace.out, fingerprint) if origin_of(workspace.out) else workspace.out
+            command = training_command(workspace.recipe, str(here), str(run_folder(workspace.recipe)))
         return trainer.run(command=command, context=context).get_materialize_result()
 
     return checkpoint

@@ -24,6 +24,7 @@ from pipelines.launch import QUIET, launch_config
 from pipelines.recipes import collision
 from tokenization.build.layout import check_place, published
 from tokenization.errors import BuildError, RecipeError, TokenmillError
+from tokenization.object_store import shown
 from tokenization.stages.workspace import Workspace
 
 Node = tuple[str, str]
@@ -143,7 +144,7 @@ def observe(workspace: Workspace, instance: dg.DagsterInstance) -> None:
         dg.AssetObservation(
             naming.key(workspace.recipe, "dataset"),
             description="Nothing changed: the published build is the one that this recipe gives.",
-            metadata={"fingerprint": fingerprint, "out": dg.MetadataValue.path(str(workspace.out))},
+            metadata={"fingerprint": fingerprint, "out": dg.MetadataValue.path(shown(workspace.out))},
             tags={"dagster/data_version": fingerprint},
         )
     )
@@ -176,8 +177,8 @@ def settings_of(workspace: Workspace) -> Settings:
     """The workspace's choices as a run is told of them."""
     engine = workspace.engine
     return Settings(
-        store=str(workspace.store.root),
-        out=str(workspace.out),
+        store=shown(workspace.store.root),
+        out=shown(workspace.out),
         engine="ray" if engine.name == "ray" else "local",
         workers=engine.workers or 0,
         overrides=list(workspace.overrides),

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from pipelines.places import BuildDirectory, Place
 from tokenization.errors import TokenmillError
 
 Command = Callable[..., Any]
@@ -45,8 +46,8 @@ def main() -> None:
 
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path),
-    help="Where results are kept [TOKENMILL_STORE, .tokenmill/store].",
+    type=Place(),
+    help="Where results are kept, a path or a URL [TOKENMILL_STORE, .tokenmill/store].",
 )
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override the recipe."
@@ -65,7 +66,7 @@ def init(name: str) -> None:
 
 @main.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The build directory [builds/NAME].")
+@click.option("--out", type=Place(), help="The build directory or its URL [builds/NAME].")
 @store_option
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option(
@@ -101,7 +102,7 @@ def plan(recipe: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=BuildDirectory())
 @click.option("--json", "as_json", is_flag=True, help="One JSON line with every finding.")
 @explained
 def verify(directory: Path, as_json: bool) -> None:
@@ -112,7 +113,7 @@ def verify(directory: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=BuildDirectory())
 @click.option(
     "--row", type=click.IntRange(min=0), help="This row of the training split [a few chosen sessions]."
 )
@@ -149,7 +150,7 @@ def render(sessions: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=BuildDirectory())
 @click.option("--source", help="Of this source only.")
 @click.option("--reason", help="For this reason only, such as near_duplicate or the name of a rule.")
 @click.option(
@@ -165,7 +166,7 @@ def quarantine(directory: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=BuildDirectory())
 @click.option("--recipe", type=click.Path(path_type=Path), help="The mended recipe [the build's own].")
 @set_option
 @store_option
@@ -212,7 +213,7 @@ def prune(
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=BuildDirectory())
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Where metrics and checkpoint go."
 )

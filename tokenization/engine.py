@@ -152,24 +152,28 @@ def _map_ray(
     engine: Engine,
     on_done: Callable[[int, Result], None] | None,
 ) -> list[Result]:
+    """One task a job; the cluster stays until this process ends, because starting it takes seconds."""
     try:
         import ray
+        from ray.exceptions import RayTaskError
     except ImportError as error:
         raise RecipeError(
-            "--engine ray needs the package ray: pip install ray, or use --engine local"
+            "--engine ray needs the package ray: pip install 'tokenmill[ray]', or use --engine local"
         ) from error
-    started_here = not ray.is_initialized()
-    if started_here:
-        ray.init(num_cpus=engine.workers or available_cores(), include_dashboard=False, log_to_driver=False)
-    try:
-        remote: Any = ray.remote(function)
-        references = [remote.remote(job) for job in jobs]
-        results: list[Result] = []
-        for index, reference in enumerate(references):
+    if not ray.is_initialized():
+        own = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": engine.workers or available_cores()}
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", **own)
+    remote: Any = ray.remote(function)
+    references = [remote.remote(job) for job in jobs]
+    results: list[Result] = []
+    for index, reference in enumerate(references):
+        try:
             results.append(ray.get(reference))
-            if on_done:
-                on_done(index, results[-1])
-        return results
-    finally:
-        if started_here:
-            ray.shutdown()
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, TokenmillError):
+                raise cause from None
+            raise BuildError(f"a worker failed on job {index}: {type(cause).__name__}: {cause}") from error
+        if on_done:
+            on_done(index, results[-1])
+    return results

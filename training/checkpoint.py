@@ -57,8 +57,7 @@ def save(
     home.mkdir(parents=True, exist_ok=True)
     final = home / f"step-{progress.step:06d}"
     draft = home / f".step-{progress.step:06d}.part"
-    for unfinished in home.glob(".step-*.part"):
-        shutil.rmtree(unfinished)
+    drop_unfinished(run)
     model.save_pretrained(draft)
     copy_inference_files(build, draft)
     torch.save({"optimizer": optimizer.state_dict(), "random": _random_states()}, draft / "trainer_state.pt")
@@ -92,6 +91,12 @@ def copy_inference_files(build: Build, checkpoint: Path) -> None:
         (checkpoint / "generation_config.json").write_bytes(
             orjson.dumps({key: value for key, value in generation.items() if value not in (None, [])})
         )
+
+
+def drop_unfinished(run: Path) -> None:
+    """Take away checkpoints that were never finished."""
+    for unfinished in (run / "checkpoints").glob(".step-*.part"):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def whole(run: Path) -> list[Path]:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from tokenization.errors import RecipeError
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PATIENCE_S = 20.0  # a trainer that was told to end is gone by then
 
 
-def stop_on_signals(last_words: Callable[[], str]) -> None:
+def stop_on_signals(last_words: Callable[[], str], tidy: Callable[[], None] = lambda: None) -> None:
     """SIGTERM and SIGINT end the process at once, with one line: 128 + the signal's number.
 
     At once and without unwinding, because whatever is on disk is whole at any moment (checkpoints are
     renamed when finished), and because an exception raised by a handler can be swallowed on its way up.
+    `tidy` takes away what was being written.
     """
 
     def stop(number: int, _: Any) -> None:
         sys.stdout.flush()
+        tidy()
         line = f"stopped by {signal.Signals(number).name}: {last_words()}\n"
         os.write(2, line.encode())
         os._exit(128 + number)
@@ -34,6 +43,36 @@ def end_with_parent() -> None:
     """On Linux: SIGTERM when the launching process dies, so that no orphan trains beside its retry."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextmanager
+def claim(run: Path, patience: float = PATIENCE_S) -> Iterator[None]:
+    """Hold the run directory for this process, so that a retry never trains beside the trainer it replaces.
+
+    Waits for one that is about to end. Raises RecipeError where another still trains there. However the process
+    ends, the system lets go of the directory.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run, os.O_RDONLY)
+    deadline = time.monotonic() + patience
+    try:
+        while not _locked(handle):
+            if time.monotonic() >= deadline:
+                raise RecipeError(
+                    f"{run} has another trainer at work; wait for it, end it, or give another --out"
+                )
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def usable_cores() -> int:

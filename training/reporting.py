@@ -79,7 +79,9 @@ class Metrics:
         """Open for appending; lines after `last_step` (and half a line) are dropped."""
         kept = [line for line in _lines(path) if line["step"] <= last_step]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in kept))
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in kept))
+        part.replace(path)
         self._path = path
 
     def write(self, record: Mapping[str, Any]) -> None:

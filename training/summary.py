@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from tokenization.store import write_json
 from training import process
 from training.checkpoint import Progress
 from training.dataset import Build
@@ -43,7 +42,7 @@ def facts(settings: Settings, build: Build, progress: Progress, entropy: float |
 
 
 def write(path: Path, summary: dict[str, Any]) -> None:
-    path.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+    write_json(path, summary, indent=True)
 
 
 def metadata(summary: dict[str, Any]) -> dict[str, Any]:

@@ -10,17 +10,23 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tokenization.build.layout import readable
 from tokenization.errors import RecipeError, TokenmillError
 from training import process, reporting
-from training.dataset import open_build
+from training.dataset import Build, open_build
+
+if TYPE_CHECKING:
+    from training.settings import Settings
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--build", "build_dir", required=True, help="A build directory (it has a manifest.json).")
+@click.option(
+    "--build", "build_dir", required=True, help="A build directory (it has a manifest.json), or its URL."
+)
 @click.option("--out", required=True, help="The run directory to write.")
 @click.option("--model", help="demo, minimind-26m, …, or a Hugging Face directory.  [default: recipe, demo]")
 @click.option("--steps", type=int, help="Optimizer steps.  [default: recipe, 200]")
@@ -52,21 +58,30 @@ def _run(build_dir: str, out: Path, resume: bool, overwrite: bool, asked: dict[s
     process.stop_on_signals(lambda: "nothing had been trained yet")
     try:
         with reporting.open_reporter() as reporter:
-            build = open_build(build_dir)
+            build = open_build(readable(build_dir))
             from training.settings import complete
 
             settings = complete(build, out, **asked)
-            _make_room(out, resume, overwrite)
-            from training.loop import Run
-
-            run = Run(settings, build, reporter)
-            process.stop_on_signals(run.where)
-            run.start(resume)
-            run.train()
+            with process.claim(out):
+                _make_room(out, resume, overwrite)
+                _train(settings, build, reporter, resume)
         return 0
     except TokenmillError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
+
+
+def _train(settings: Settings, build: Build, reporter: reporting.Reporter, resume: bool) -> None:
+    """The run directory is ours: train, and leave nothing half-written, however it ends."""
+    from training.checkpoint import drop_unfinished
+    from training.loop import Run
+
+    out = Path(settings.out)
+    drop_unfinished(out)  # of a run that was killed
+    run = Run(settings, build, reporter)
+    process.stop_on_signals(run.where, lambda: drop_unfinished(out))
+    run.start(resume)
+    run.train()
 
 
 def _make_room(out: Path, resume: bool, overwrite: bool) -> None:

@@ -14,6 +14,7 @@ import orjson
 from assets.settings import default_out, default_store
 from pipelines.home import dagster_home
 from tokenization.engine import Engine
+from tokenization.object_store import shown
 from tokenization.recipe.load import load_recipe
 from tokenization.stages.workspace import Workspace
 from tokenization.store import Store
@@ -49,7 +50,7 @@ def build_recipe(
         line = {
             "recipe": parsed.name,
             "fingerprint": built.fingerprint,
-            "out": str(workspace.out),
+            "out": shown(workspace.out),
             "splits": built.value["splits"],
             "mixture": built.value["mixture"],
             "seconds": round(built.seconds, 3),
@@ -78,7 +79,7 @@ def summary(name: str, out: Path, built: Any) -> str:
     verb = "is up to date" if built.reused else "is built"
     tokens = train["num_tokens"]
     lines = [
-        f"{name} {verb} in {built.seconds:.1f} s: {out}",
+        f"{name} {verb} in {built.seconds:.1f} s: {shown(out)}",
         f"  {train['num_windows']:,} windows to train on: {tokens:,} tokens, "
         f"{train['num_target_tokens']:,} of them targets, {train['num_pad_tokens']:,} padding",
         f"  {validation['num_windows']:,} windows held out: {validation['num_tokens']:,} tokens",

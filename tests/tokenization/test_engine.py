@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_recipes import Project
 
 from tokenization.engine import SMALL_WORK, THREAD_VARIABLES, Engine, available_cores, map_shards, worker_id
 from tokenization.errors import BuildError, RecipeError
@@ -127,5 +128,37 @@ def test_an_impossible_engine_is_refused(make: Callable[[], Engine], message: st
 
 def test_ray_that_is_not_installed_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RecipeError, match="pip install ray"):
+    with pytest.raises(RecipeError, match=r"tokenmill\[ray\]"):
         map_shards(fail_on_three, [1], Engine("ray"))
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bytes_and_tells_the_same_errors(new_project: Callable[..., Project]) -> None:
+    """One cluster for all of it: starting one takes seconds."""
+    ray = pytest.importorskip("ray")
+    from ray_jobs import double, fail_on
+
+    heard: list[int] = []
+    engine = Engine("ray", 2)
+    try:
+        assert map_shards(double, [3, 1, 2], engine, on_done=lambda index, _: heard.append(index)) == [
+            6,
+            2,
+            4,
+        ]
+        assert heard == [0, 1, 2]
+        for error, match in ((RecipeError, "mend the recipe"), (BuildError, "job 1: ValueError: bad block")):
+            with pytest.raises(error, match=match):
+                map_shards(fail_on, [(0, error), (1, error)], engine)
+        local, far = new_project(), new_project()
+        told = far.built("--engine", "ray", "--workers", "2")
+        assert told["fingerprint"] == local.built()["fingerprint"]
+        names = {
+            path.relative_to(local.out.resolve())
+            for path in (local.out / "dataset").resolve().rglob("*.arrow")
+        }
+        assert len(names) >= 2
+        for name in names:
+            assert (local.out / name).read_bytes() == (far.out / name).read_bytes()
+    finally:
+        ray.shutdown()

@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from tokenization.errors import RecipeError
 from training import generate, process, train
 from training.reporting import PIPES_VARIABLE, Metrics
 
@@ -237,3 +238,27 @@ def pipes_environment(messages: Path) -> dict[str, str]:
         PIPES_VARIABLE: encode_env_var({"data": context}),
         DAGSTER_PIPES_MESSAGES_ENV_VAR: encode_env_var({"path": str(messages)}),
     }
+
+
+def test_two_trainers_never_share_a_run_folder(tmp_path: Path) -> None:
+    with process.claim(tmp_path / "run"):
+        with (
+            pytest.raises(RecipeError, match="has another trainer at work"),
+            process.claim(tmp_path / "run", 0.2),
+        ):
+            raise AssertionError("two at once")
+        with process.claim(tmp_path / "other"):
+            pass
+    with process.claim(tmp_path / "run", 0):  # the first has let go
+        assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_a_killed_run_left_unfinished_is_gone_when_the_next_one_starts(
+    build_dir: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / "run" / "checkpoints" / ".step-000100.part"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    code, output = command("--build", build_dir, "--out", tmp_path / "run", "--model", "tiny", "--steps", "1")
+    assert code == 0, output
+    assert [path.name for path in (tmp_path / "run").rglob("*") if "part" in path.name] == []

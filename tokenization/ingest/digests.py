@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokenization.ingest.files import InputFile, as_text
-from tokenization.ingest.opening import is_url
+from tokenization.object_store import filesystem, is_url
 
 RACY_NS = 2_000_000_000  # the coarsest time stamps in use (FAT) have two seconds
 BUSY_TIMEOUT_S = 30.0
@@ -102,9 +102,7 @@ def _digest(file: InputFile, known: _Known) -> tuple[str, int | None]:
 
 def _url_digest(file: InputFile) -> str:
     """Of the storage's own content tag and the size where it keeps one, else of the bytes."""
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(file.path)
+    system, path = filesystem(file.path)
     info = system.info(path)
     tag = next((info[key] for key in ("ETag", "etag", "md5Hash", "content_md5") if info.get(key)), None)
     if tag is not None and not str(tag).startswith("W/"):

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from tokenization.errors import RecipeError
 from tokenization.ingest import formats
-from tokenization.ingest.opening import is_url, read_head
+from tokenization.ingest.opening import read_head
 from tokenization.ingest.set_aside import UnreadableInput
+from tokenization.object_store import filesystem, is_url
 
 HF_MARKERS = ("dataset_dict.json", "state.json")
 
@@ -152,9 +153,7 @@ def as_text(path: str) -> str:
 
 
 def _list_url(url: str) -> Iterator[_Listed]:
-    from fsspec.core import url_to_fs
-
-    system, root = url_to_fs(url)
+    system, root = filesystem(url)
     if system.isfile(root):
         found, fixed, named = {root: system.info(root)}, root.rpartition("/")[0], True
     elif glob.has_magic(root):

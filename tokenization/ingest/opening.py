@@ -16,23 +16,20 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tokenization.errors import BuildError, RecipeError
 from tokenization.ingest.set_aside import UnreadableInput
+from tokenization.object_store import filesystem, is_url
 
 if TYPE_CHECKING:
     from tokenization.ingest.files import InputFile
-
-
-def is_url(path: str) -> bool:
-    """Whether fsspec opens it; `file://` is turned into a local path when files are listed."""
-    return "://" in path
 
 
 @contextlib.contextmanager
 def open_bytes(file: InputFile) -> Iterator[BinaryIO]:
     """The file's bytes as stored, seekable where the storage can seek."""
     if is_url(file.path):
-        import fsspec
-
-        with fsspec.open(file.path, "rb") as remote:
+        system, path = filesystem(file.path)
+        with system.open(path, "rb") as remote:
+            if getattr(remote, "size", file.size) != file.size:
+                raise BuildError(f"{file.path} changed after it was listed; run the build again")
             yield cast(BinaryIO, remote)
         return
     with open(file.path, "rb") as local:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from tokenization import shards
-from tokenization.build.layout import read_manifest, versions_folder
+from tokenization.build.layout import replace_folder, version_manifest, versions_folder
 from tokenization.build.showing import page_of_build
 from tokenization.hashing import file_digest, key_of
+from tokenization.object_store import shown
 from tokenization.preview.page import html_page
 from tokenization.stages import chat_tokens, items, leaks, quarantine
 from tokenization.stages.accounts import ledger_of, source_accounts
@@ -41,7 +42,7 @@ PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars"
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
     inputs = inputs_of(workspace)
-    return None if inputs is None else [*inputs, str(workspace.out.absolute())]
+    return None if inputs is None else [*inputs, shown(workspace.out.absolute())]
 
 
 def inputs_of(workspace: Workspace) -> list[Any] | None:
@@ -60,27 +61,22 @@ def inputs_of(workspace: Workspace) -> list[Any] | None:
 
 def valid(workspace: Workspace, value: dict[str, Any]) -> bool:
     """Whether the folder that the summary speaks of is still there, and still holds what these inputs gave."""
-    build: Path = versions_folder(workspace.out) / value["fingerprint"]
-    if not (build / "manifest.json").is_file():
-        return False
-    return bool(read_manifest(build).get("inputs_fingerprint") == key_of(inputs_of(workspace)))
+    manifest = version_manifest(workspace.out, value["fingerprint"])
+    return manifest is not None and manifest.get("inputs_fingerprint") == key_of(inputs_of(workspace))
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     folder = versions_folder(workspace.out)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".writing-{uuid.uuid4().hex[:12]}"
-    old = part.with_name(f"{part.name}-old")
     part.mkdir()
     try:
         manifest = fill(workspace, part)
-        final = folder / manifest["fingerprint"]
-        if final.exists():  # the same data under other notes: the newer notes stand
-            final.rename(old)
-        part.rename(final)
+        replace_folder(
+            part, folder / manifest["fingerprint"]
+        )  # the same data under other notes: the newer stand
     finally:
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
     return {
         "fingerprint": manifest["fingerprint"],
         "splits": manifest["splits"],

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenization.build.layout import versions_folder
+from tokenization.build.layout import version_folder
 from tokenization.build.showing import in_turn, page_of_build
 from tokenization.hashing import key_of
+from tokenization.object_store import shown
 from tokenization.preview.markdown import markdown_preview
 from tokenization.stages.workspace import Workspace
 
@@ -20,11 +21,11 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     candidate = workspace.find("candidate")
     if candidate is None:
         return None
-    return [candidate.fingerprint, workspace.recipe.name, str(versions_folder(workspace.out))]
+    return [candidate.fingerprint, workspace.recipe.name, shown(workspace.out.absolute())]
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
-    build = versions_folder(workspace.out) / workspace.result("candidate").fingerprint
+    build = version_folder(workspace.out, workspace.result("candidate").fingerprint)
     page = page_of_build(build)
     markdown = markdown_preview(in_turn(page.sequences))
     return {

@@ -237,7 +237,7 @@ class Workspace:
         key = self.key(stage, name)
         self._found.pop((stage, name), None)
         if key is not None:
-            self.store.result_path(stage, key).unlink(missing_ok=True)
+            self.store.drop_result(stage, key)
 
     def _remember(self, result: StageResult) -> StageResult:
         self._found[(result.stage, result.name)] = result

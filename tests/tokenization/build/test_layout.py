@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,3 +106,45 @@ def test_a_manifest_that_is_no_json_is_explained(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{half")
     with pytest.raises(RecipeError, match="build again"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_finished_folder_takes_its_place_also_where_an_equal_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(layout, "exchanged", lambda one, other: False)
+    final = tmp_path / "f"
+    for note in ("older", "newer"):
+        part = tmp_path / ".writing-1"
+        part.mkdir()
+        (part / "note").write_text(note)
+        layout.replace_folder(part, final)
+        shutil.rmtree(
+            part, ignore_errors=True
+        )  # as the writer does; with an exchange the old one is in there
+        assert (final / "note").read_text() == note
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is a moment between two renames")
+def test_while_a_folder_is_replaced_there_is_always_one(tmp_path: Path) -> None:
+    final, seen, done = tmp_path / "f", [0], threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            (final / "note").read_text()
+            seen[0] += 1
+
+    final.mkdir()
+    (final / "note").write_text("0")
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(look)
+        for number in range(200):
+            part = tmp_path / f".writing-{number}"
+            part.mkdir()
+            (part / "note").write_text(str(number))
+            layout.replace_folder(part, final)
+        done.set()
+        reader.result()
+    assert seen[0] > 0 and (final / "note").read_text() == "199"
