@@ -3,6 +3,7 @@
 This package never imports torch; the trainer does, in its own process, and dies with its step.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def checkpoint_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
                 raise BuildError(f"{workspace.out} is no published build; materialise the dataset first")
             here = version_folder(workspace.out, fingerprint) if origin_of(workspace.out) else workspace.out
             command = training_command(workspace.recipe, str(here), str(run_folder(workspace.recipe)))
-        return trainer.run(command=command, context=context).get_materialize_result()
+        return trainer.run(
+            command=command, context=context, env={"TOKENMILL_PARENT": str(os.getpid())}
+        ).get_materialize_result()
 
     return checkpoint
 

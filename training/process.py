@@ -17,6 +17,7 @@ from typing import Any
 from tokenization.errors import RecipeError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PARENT_VARIABLE = "TOKENMILL_PARENT"  # the process id of whoever starts a trainer that shall end with it
 PATIENCE_S = 20.0  # a trainer that was told to end is gone by then
 
 
@@ -40,9 +41,15 @@ def stop_on_signals(last_words: Callable[[], str], tidy: Callable[[], None] = la
 
 
 def end_with_parent() -> None:
-    """On Linux: SIGTERM when the launching process dies, so that no orphan trains beside its retry."""
+    """On Linux: SIGTERM when the launching process dies, so that no orphan trains beside its retry.
+
+    One that died while this process was starting is noticed by its number, which it gave us.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    launcher = os.environ.pop(PARENT_VARIABLE, "")
+    if launcher and int(launcher) != os.getppid():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

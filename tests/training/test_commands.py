@@ -262,3 +262,18 @@ def test_what_a_killed_run_left_unfinished_is_gone_when_the_next_one_starts(
     code, output = command("--build", build_dir, "--out", tmp_path / "run", "--model", "tiny", "--steps", "1")
     assert code == 0, output
     assert [path.name for path in (tmp_path / "run").rglob("*") if "part" in path.name] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_launcher_that_died_while_its_trainer_started_takes_it_along(alive: bool) -> None:
+    launcher = os.getpid() if alive else 2**22 + 1  # above the highest process id
+    script = "from training import process; process.end_with_parent(); print('trains on')"
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, process.PARENT_VARIABLE: str(launcher), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stdout) == ((0, "trains on\n") if alive else (-signal.SIGTERM, ""))
