@@ -194,8 +194,10 @@ class Workspace:
         """(stage, key) of everything that the build rests on, the stages' summaries among them, made or to be made."""
         keys = [(stage, self.key(stage, name)) for stage, name in self.nodes() if not self.find(stage, name)]
         found = list(self._found.values())  # evaluation sets among them, which are no nodes
+        missing = [(stage, key) for stage, key in keys if key is not None]
         return [
-            *((f"results/{stage}", key) for stage, key in keys if key is not None),
+            *((f"results/{stage}", key) for stage, key in missing),
+            *((getattr(import_module(STAGES[stage]), "OBJECT", stage), key) for stage, key in missing),
             *((f"results/{result.stage}", result.key) for result in found),
             *(each for result in found for each in result.rests_on),
         ]

@@ -53,6 +53,7 @@ def test_a_key_left_out_means_what_is_documented() -> None:
         "default_system": "template",
         "loss_on": "all_answers",
         "reasoning": "trained",
+        "around_answers": "masked",
         "train_on_prompt": False,
         "history": "cut",
         "overlong": "drop_turns",
