@@ -89,10 +89,11 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
 
 def postgres_programs() -> Path | None:
     """The folder with PostgreSQL's server programs, or None where there are none."""
+    needed = ("initdb", "postgres", "pg_isready")
     found = shutil.which("initdb")
-    if found:
-        return Path(found).parent
-    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+    folders = [Path(found).resolve().parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in folders if all((folder / name).is_file() for name in needed)), None)
 
 
 @contextmanager
@@ -206,8 +207,9 @@ def dagster_services(folder: Path, environment: dict[str, str]) -> Iterator[Page
         return process(command, folder / f"{name}.log", environment, folder=folder, ended_by=signal.SIGINT)
 
     try:
-        with service("code"):
-            wait_until(lambda: listens(code_port), "the code location")
+        with service("code") as code:
+            wait_until(lambda: listens(code_port) or code.poll() is not None, "the code location")
+            assert code.poll() is None, (folder / "code.log").read_text()[-2000:]
             with service("webserver"), service("daemon"):
                 wait_until(lambda: answers(f"{page.url}/server_info"), "the page")
                 yield page
