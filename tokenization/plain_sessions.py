@@ -31,8 +31,8 @@ MOST_BYTES = 1 << 30  # of one table's JSON: Arrow's parser counts in 32 bits
 # What JSON must escape, in the order in which it can be replaced; the rest of the control characters are rare.
 _ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
 RARE_CONTROLS = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
-_WRITTEN = np.ones(256, np.uint8)  # bytes that JSON takes for a byte of text, rare control characters aside
-_WRITTEN[[ord(raw) for raw, _ in _ESCAPES]] = 2
+_IS_ESCAPED = np.zeros(256, bool)  # bytes of text for which JSON takes two, rare control characters aside
+_IS_ESCAPED[[ord(raw) for raw, _ in _ESCAPES]] = True
 
 
 @dataclass(frozen=True)
@@ -144,17 +144,15 @@ def _parsed(texts: pa.Array) -> pa.ListArray | None:
 def _written_sizes(offsets: NDArray[np.int32], role: pa.Array, content: pa.Array) -> IntArray:
     """Bytes of the shortest JSON of each session's roles and texts, int64 [num_sessions]; less where a text has a rare
     control character."""
-    size = np.full(len(role) + 1, len('{"role":"","content":""},'), np.int64)
-    size[-1] = 0
+    size = np.full(len(role), len('{"role":"","content":""},'), np.int64)
     for texts in (role, content):
         edges = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+        size += np.diff(edges)
         data = texts.buffers()[2]
-        written = np.zeros(int(edges[-1] - edges[0]) + 1, np.int64)
         if data is not None:
             own = np.frombuffer(data, np.uint8)[edges[0] : edges[-1]]
-            np.cumsum(_WRITTEN[own], out=written[1:])
-        size[:-1] += np.diff(written[edges - edges[0]])
-    ends = np.concatenate([[0], np.cumsum(size[:-1])])
+            size += np.diff(np.searchsorted(np.flatnonzero(_IS_ESCAPED[own]), edges - edges[0]))
+    ends = np.concatenate([[0], np.cumsum(size)])
     sizes: IntArray = np.diff(ends[offsets]) + 1 + (np.diff(offsets) == 0)  # brackets, and a comma less
     return sizes
 

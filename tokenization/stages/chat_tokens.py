@@ -401,17 +401,23 @@ def sequence_table(
         "length": rendered.sequences.lengths.astype(np.int32),
         "targets": (ones[offsets[1:]] - ones[offsets[:-1]]).astype(np.int32),
         "spans": pa.ListArray.from_arrays(pa.array(rendered.span_offsets.astype(np.int32)), spans),
-        "actions": pa.array(
-            [
-                [*rendered.actions.get(row, []), *(["mixed_weights"] if number in mixed else [])]
-                for number, row in enumerate(rendered.session.tolist())
-            ],
-            pa.list_(pa.string()),
-        ),
+        "actions": action_lists(rendered, mixed),
         "weight": weights,
         "messages": pa.array(rendered_messages(sessions, rendered), pa.large_string()),
     }
     return pa.table(columns, schema=SEQUENCE_SCHEMA)
+
+
+def action_lists(rendered: Rendered, mixed: set[int]) -> pa.Array:
+    """What policies did to each sequence; nothing, nearly always."""
+    if not rendered.actions and not mixed:
+        none = pa.array(np.zeros(len(rendered.session) + 1, np.int32))
+        return pa.ListArray.from_arrays(none, pa.array([], pa.string()))
+    rows = enumerate(rendered.session.tolist())
+    return pa.array(
+        [[*rendered.actions.get(row, []), *(["mixed_weights"] if n in mixed else [])] for n, row in rows],
+        pa.list_(pa.string()),
+    )
 
 
 def rendered_messages(sessions: pa.Table, rendered: Rendered) -> list[str | None]:
