@@ -5,7 +5,8 @@
 
 What reads sessions writes them (`messages_json`), what renders and what proves them takes them apart again
 (`plain_sessions`), without a Python object for a message but its text. It is exact because it is checked: a session
-counts as plain only where its JSON is as short as JSON of these roles and texts can be; any other field shows.
+counts as plain only where no message lacks either and its JSON is as short as JSON of these roles and texts can be;
+any other field shows.
 
 Price: about 6 µs a session of 470 bytes to read.
 """
@@ -41,7 +42,7 @@ class PlainSessions:
 
     rows: IntArray  # int64 [num_sessions]  rows of the table, ascending
     offsets: IntArray  # int64 [num_sessions + 1]  session i's messages are offsets[i] to offsets[i + 1]
-    role: NDArray[np.uint16]  # [num_messages]  index into `roles`
+    role: NDArray[np.uint32]  # [num_messages]  index into `roles`
     roles: tuple[str, ...]
     texts: list[str]  # [num_messages]
 
@@ -49,7 +50,7 @@ class PlainSessions:
         return len(self.rows)
 
     def by_roles(self) -> dict[bytes, IntArray]:
-        """The sessions (int64, ascending) of each sequence of roles; the key is their uint16 numbers."""
+        """The sessions (int64, ascending) of each sequence of roles; the key is their uint32 numbers."""
         groups: dict[bytes, list[int]] = {}
         flat = self.role.tobytes()
         edges = (self.offsets * self.role.itemsize).tolist()
@@ -86,7 +87,7 @@ class PlainSessions:
         return PlainSessions(self.rows[sessions], offsets, self.role[taken], self.roles, texts)
 
 
-NONE = PlainSessions(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint16), (), [])
+NONE = PlainSessions(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint32), (), [])
 
 
 def plain_sessions(messages: pa.ChunkedArray, eligible: BoolArray | None = None) -> PlainSessions:
@@ -102,22 +103,24 @@ def plain_sessions(messages: pa.ChunkedArray, eligible: BoolArray | None = None)
         return NONE
     flat = lists.flatten()
     role, content = flat.field("role"), flat.field("content")
-    if role.null_count or content.null_count:
-        role, content = pc.fill_null(role, ""), pc.fill_null(content, "")
+    lacks = pc.or_(pc.is_null(role), pc.is_null(content)).to_numpy(zero_copy_only=False)
+    role, content = pc.fill_null(role, ""), pc.fill_null(content, "")
+    edges = lists.offsets.to_numpy()
     sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False)
-    same = sizes == _written_sizes(lists.offsets.to_numpy(), role, content)
+    missing = np.concatenate([[0], np.cumsum(lacks)])
+    same = (sizes == _written_sizes(edges, role, content)) & (missing[edges[1:]] == missing[edges[:-1]])
     whole = PlainSessions(
         wanted.astype(np.int64),
-        lists.offsets.to_numpy().astype(np.int64),
+        edges.astype(np.int64),
         *_numbered(role),
         content.to_pylist(),
     )
     return whole.chosen(np.flatnonzero(same)) if not same.all() else whole
 
 
-def _numbered(role: pa.Array) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
+def _numbered(role: pa.Array) -> tuple[NDArray[np.uint32], tuple[str, ...]]:
     encoded = pc.dictionary_encode(role)
-    numbers = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False).astype(np.uint16)
+    numbers = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False).astype(np.uint32)
     return numbers, tuple(encoded.dictionary.to_pylist())
 
 

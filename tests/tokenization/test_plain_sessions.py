@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,3 +96,25 @@ def test_messages_json_is_null_where_a_message_lacks_its_text() -> None:
         pa.array([0, 1, 2], pa.int32()), pa.array(["user", "user"]), pa.array(["x", None], pa.string())
     )
     assert made.to_pylist() == ['[{"role":"user","content":"x"}]', None]
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        '[{"xxxx":"","content":"x"}]',
+        '[{"role":"user","xxxxxxx":""}]',
+        '[{"role":"user","content":"x"},{"xxxx":"","content":"x"}]',
+        '[{"role":null,"content":""}]',
+    ],
+)
+def test_another_field_of_the_same_length_in_place_of_role_or_content_shows(disguised: str) -> None:
+    sound = '[{"role":"user","content":"x"}]'
+    found = plain_sessions(pa.chunked_array([pa.array([sound, disguised, sound], pa.large_string())]))
+    assert found.rows.tolist() == [0, 2]
+
+
+def test_more_roles_than_sixteen_bits_can_count_stay_apart() -> None:
+    """A build's own roles are few; what `verify` is given may hold any."""
+    sessions = [[{"role": f"r{i}", "content": "x"}] for i in range(70_000)]
+    found = plain_sessions(table(sessions))
+    assert len(found.by_roles()) == 70_000 and found.roles_of(66_000) == ["r66000"]
