@@ -109,13 +109,13 @@ def write_chats(sessions: list[list[dict[str, str]]], repeat: int, path: Path) -
 def measured(data: Path, messages: Path, template: Path, proof: str) -> dict[str, Any]:
     """Every stage of a build of this file, from after imports and with the tokenizer loaded."""
     from tokenization.recipe.load import load_recipe
-    from tokenization.stages import chat_tokens
+    from tokenization.stages import chat_chunk
     from tokenization.stages.tokenizer import opened
     from tokenization.stages.workspace import Workspace
     from tokenization.store import Store
 
     if proof != "proved":
-        chat_tokens.prove_table = lambda prover, claims, sequences, plain: [None] * len(claims)  # type: ignore[assignment]
+        chat_chunk.prove_table = lambda prover, claims, sequences, plain: [None] * len(claims)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         recipe = folder / "recipe.yaml"

@@ -33,7 +33,9 @@ from tokenization.ingest.files import resolve_files
 from tokenization.ingest.sessions import ChatOptions, read_sessions
 from tokenization.recipe.model import ChatSpec
 from tokenization.recipe.parts import TokenizerSpec
-from tokenization.stages.chat_tokens import ASIDE, RenderJob, encode_chunk, fit_chunk, renderer_of
+from tokenization.stages.chat_chunk import ASIDE, RenderJob
+from tokenization.stages.chat_tokens import encode_chunk, fit_chunk
+from tokenization.stages.chat_tools import renderer_of
 from tokenization.stages.documents import ROWS
 from tokenization.stages.tables import open_table, write_table
 from tokenization.store import Store

@@ -19,7 +19,7 @@ from tokenization.ingest.files import InputFile
 from tokenization.ingest.sessions import ChatOptions as ReadOptions
 from tokenization.ingest.sessions import read_sessions
 from tokenization.recipe.model import ChatSpec, TokenizerSpec
-from tokenization.stages.chat_tokens import options_of
+from tokenization.stages.chat_tools import options_of
 from tokenization.stages.tokenizer import tokenizer_digest
 from tokenization.store import Store
 from tokenization.tokenizer.encoder import PreparedTokenizer, open_tokenizer

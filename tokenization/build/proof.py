@@ -9,7 +9,7 @@ the recorded spans, must be exactly the targets that the served template implies
 shares code with the rendering that it judges.
 
 Guarantees: a sequence is proven only if ids, mask and spans are all exactly as they must be. Doubt is a problem.
-Price: about 8 µs for a plain session of a shape that is learnt (see proof_columns), 20 µs for others; about 1 ms for
+Price: about 20 µs for a plain session of a shape that is learnt (see proof_columns), more for others; about 1 ms for
 one that must be rendered by itself (one of a shape of its own, mostly long ones with tools).
 """
 

@@ -6,7 +6,7 @@ must stand follows from the lengths of the texts, as matrices, and is compared a
 
 Guarantees: a session that is called proven here fulfils every law that it is held to by itself (see proof). A shape of
 which any session fails is left, all of it, to be proved one by one, which says what is wrong and where.
-Price: about 2 µs a message and 50 ns a token.
+Price: about 20 µs a session of 134 tokens, most of it spelling them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ stretch, one matrix of parts a shape. Sessions that a plan's conditions rule out
 
 Guarantees: a session rendered here has the ids, mask and spans that it has as a single case; one session in
 `SAMPLE_EVERY`, and the first of every shape, is rendered by the template itself and compared.
-Price: about 3 µs a message beside encoding.
+Price: about 5 µs a message beside encoding, reading its columns included.
 """
 
 from __future__ import annotations

@@ -22,10 +22,8 @@ from tokenization.stages import text_pieces
 from tokenization.stages.documents import load_index
 from tokenization.stages.selection import TRAIN, hash_words, load_slice, seeded_order
 from tokenization.stages.tokens import load_sequences
-from tokenization.stages.windows import last_partial, pack_sessions, pack_texts
+from tokenization.stages.windows import mixture_of, pack_sessions, pack_texts
 from tokenization.stages.workspace import Workspace
-from tokenization.windows.mixture import plan_mixture
-from tokenization.windows.packing import WindowPlan, pretrain_targets, sft_targets
 
 SAMPLE_BYTES = 1 << 20  # of each text source
 USUAL_WINDOWS = (4096, 8192)
@@ -132,7 +130,7 @@ def figures_of(recipe: Recipe, texts: Texts, chats: Chats) -> dict[str, Any]:
     problem = None
     if recipe.mixture is not None:
         try:
-            mixture = mixed(recipe, pretrain, sft, chats)
+            mixture = mixture_of(recipe.mixture, recipe.seed, pretrain, sft, chats.targets).report()
             shown["pretrain"] = round(mixture["repetition"] * pretrain.num_windows)
         except RecipeError as error:
             problem = str(error)
@@ -157,19 +155,3 @@ def figures_of(recipe: Recipe, texts: Texts, chats: Chats) -> dict[str, Any]:
         "batch_windows": batch,
         "steps_an_epoch": -(-rows // batch),
     }
-
-
-def mixed(recipe: Recipe, pretrain: WindowPlan, sft: WindowPlan, chats: Chats) -> dict[str, Any]:
-    """What the mixture would come to."""
-    assert recipe.mixture is not None
-    return plan_mixture(
-        sft_tokens=sft.tokens_per_window,
-        sft_targets=sft_targets(sft, chats.targets),
-        pretrain_tokens=pretrain.tokens_per_window,
-        pretrain_targets=pretrain_targets(pretrain),
-        share=recipe.mixture.pretrain_share,
-        unit=recipe.mixture.unit,
-        max_repetition=recipe.mixture.max_repetition,
-        seed=recipe.seed,
-        keep_last=last_partial(pretrain),
-    ).report()

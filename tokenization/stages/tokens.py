@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tokenization.hashing import key_of
 from tokenization.stages import chat_tokens, text_pieces
+from tokenization.stages.chat_chunk import RenderJob
 from tokenization.stages.documents import load_index
 from tokenization.stages.draw import draws, load_encoded
 from tokenization.stages.running import run_jobs
@@ -108,7 +109,7 @@ def rendered(workspace: Workspace, name: str) -> dict[str, Any]:
         else [rows for _, rows in rows_by_chunk(workspace, name, len(chunks), chosen & prompted)]
     )
     depends = chat_tokens.depends(workspace)
-    jobs: list[chat_tokens.RenderJob] = []
+    jobs: list[RenderJob] = []
     for number, (chunk, rows) in enumerate(zip(chunks, kept, strict=True)):
         if not len(rows):
             continue

@@ -23,12 +23,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.hashing import file_digest, key_of
+from tokenization.recipe.parts import MixtureSpec
 from tokenization.stages.draw import draws, not_drawn
 from tokenization.stages.selection import VALIDATION, load_slice
 from tokenization.stages.tables import open_table, write_table
 from tokenization.stages.tokens import load_sequences
 from tokenization.stages.workspace import Workspace
-from tokenization.windows.mixture import PRETRAIN, SFT, plan_mixture, plan_single_kind, stored_order
+from tokenization.windows.mixture import PRETRAIN, SFT, Mixture, plan_mixture, plan_single_kind, stored_order
 from tokenization.windows.packing import (
     pack_best_fit,
     pack_concat,
@@ -171,18 +172,25 @@ def order_rows(
         plan, kind = (sft, SFT) if recipe.chat_sources else (pretrain, PRETRAIN)
         order = plan_single_kind(plan.num_windows, recipe.seed, kind=kind)
         return order.kind, order.index, None
-    mixed = plan_mixture(
+    mixed = mixture_of(recipe.mixture, recipe.seed, pretrain, sft, chats.targets)
+    return mixed.kind, mixed.index, mixed.report()
+
+
+def mixture_of(
+    mixture: MixtureSpec, seed: int, pretrain: WindowPlan, sft: WindowPlan, targets: NDArray[np.int64]
+) -> Mixture:
+    """The rows of training, and what the share comes to; `targets` are those of each chat sequence."""
+    return plan_mixture(
         sft_tokens=sft.tokens_per_window,
-        sft_targets=sft_targets(sft, chats.targets),
+        sft_targets=sft_targets(sft, targets),
         pretrain_tokens=pretrain.tokens_per_window,
         pretrain_targets=pretrain_targets(pretrain),
-        share=recipe.mixture.pretrain_share,
-        unit=recipe.mixture.unit,
-        max_repetition=recipe.mixture.max_repetition,
-        seed=recipe.seed,
+        share=mixture.pretrain_share,
+        unit=mixture.unit,
+        max_repetition=mixture.max_repetition,
+        seed=seed,
         keep_last=last_partial(pretrain),
     )
-    return mixed.kind, mixed.index, mixed.report()
 
 
 def last_partial(plan: WindowPlan) -> int | None:

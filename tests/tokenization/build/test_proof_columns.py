@@ -108,3 +108,21 @@ def test_only_the_last_answer_where_the_recipe_says_so() -> None:
     found = problems_of(SOUND, demands=demands)
     more = [len(made.claim.spans) > 1 for made in SOUND]
     assert any(more) and np.array_equal([problem is not None for problem in found], more)
+
+
+def around(made: Made) -> Made:
+    """The same with the line break behind each stop trained too."""
+    wider = made.with_mask({stop: True for _, stop, _ in made.claim.spans})
+    return wider.with_spans(*((start, stop + 1, message) for start, stop, message in made.claim.spans))
+
+
+def test_the_line_break_behind_a_stop_is_no_stop_where_it_is_trained_too() -> None:
+    """A build that declared it would end every answer at its first line."""
+    demands = Demands(around_answers="trained")
+    made = [around(each) for each in SOUND]
+    _, end, _ = first_target(made[0])
+    stop, line_break = made[0].ids[end - 2 : end]
+    assert problems_of(made, demands=demands, stop_ids=frozenset({stop})) == [None] * len(made)
+    found = problems_of(made, demands=demands, stop_ids=frozenset({line_break}))
+    assert all(problem is not None and "no stop of the build" in problem for problem in found)
+    assert None not in problems_of(made, stop_ids=frozenset({stop}))  # the other mode's labels

@@ -24,7 +24,8 @@ from tokenization.ingest.messages import MessageReader
 from tokenization.ingest.sessions import ChatOptions, normalised_session
 from tokenization.ingest.tool_calls import Refused
 from tokenization.recipe.model import ChatSpec
-from tokenization.stages.chat_tokens import options_of, sequence_table
+from tokenization.stages.chat_chunk import sequence_table
+from tokenization.stages.chat_tools import options_of
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 # Special tokens of gpt2, qwen, llama 2 and 3, mistral, minimind, and of the other shared templates.

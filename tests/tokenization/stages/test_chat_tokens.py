@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tokenization.recipe.model import ChatSpec, TokenizerSpec
-from tokenization.stages.chat_tokens import prover_of, renderer_of
+from tokenization.stages.chat_tools import prover_of, renderer_of
 from tokenization.tokenizer.prepare import prepare_tokenizer
 
 TEMPLATE = (
