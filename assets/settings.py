@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from tokenization.engine import Engine
+from tokenization.leases import Lease
 from tokenization.object_store import located
 from tokenization.recipe.load import load_recipe
 from tokenization.recipe.model import Recipe
@@ -18,16 +19,19 @@ from tokenization.stages.workspace import Workspace
 from tokenization.store import Store
 
 _listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+_lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
 
 
 @contextmanager
-def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """Hear the progress of runs in this process, beside Dagster's own log."""
-    token = _listener.set(listener)
+def listening(listener: Callable[[str], None], lease: Lease | None = None) -> Iterator[None]:
+    """Hear the progress of runs in this process, beside Dagster's own log; their steps work under this `lease`, so that
+    none of theirs outlives the build for as long as something still refers to them."""
+    tokens = _listener.set(listener), _lease.set(lease)
     try:
         yield
     finally:
-        _listener.reset(token)
+        _listener.reset(tokens[0])
+        _lease.reset(tokens[1])
 
 
 def default_store() -> Path:
@@ -69,4 +73,5 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
             overrides=tuple(self.overrides),
             say=tell,
             lingers=listener is None,  # a step of a run in the page: the next one is another process
+            _lease=_lease.get(),
         )

@@ -72,10 +72,18 @@ def stale(workspace: Workspace) -> list[Node]:
 def build(
     workspace: Workspace, path: Path, *, train: bool = False, on_progress: Callable[[str], None]
 ) -> Built:
-    """Bring the recipe's published dataset up to date."""
+    """Bring the recipe's published dataset up to date, under one lease on the store, across its runs."""
+    try:
+        return up_to_date(workspace, path, train=train, on_progress=on_progress)
+    finally:
+        workspace.let_go()
+
+
+def up_to_date(workspace: Workspace, path: Path, *, train: bool, on_progress: Callable[[str], None]) -> Built:
+    """What is stale made again; an observation where nothing is."""
     began = time.perf_counter()
     preflight(workspace, path)
-    workspace.lease.hold([])  # from now to the end of the build, across its runs
+    workspace.lease.hold([])  # from now to the end of the build
     instance = dg.DagsterInstance.get()
     missing = stale(workspace)
     runs = 0
@@ -197,7 +205,7 @@ def run_job(
 ) -> None:
     """Run a job of the definitions here; its failure as our own error."""
     job = definitions.resolve_job_def(name)
-    with listening(on_progress):
+    with listening(on_progress, workspace.lease):
         result = job.execute_in_process(
             instance=instance,
             run_config=config,

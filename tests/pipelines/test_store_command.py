@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from small_recipes import Project
 
 from tokenization.build.verify import verify
+from tokenization.leases import gate, running
 
 
 def told(project: Project, *arguments: object, **environment: str) -> dict[str, Any]:
@@ -106,3 +108,17 @@ def test_builds_and_prunings_at_once_all_end_well(new_project: Callable[..., Pro
         out, problem = build.communicate()
         assert build.returncode == 0, problem
         assert all(finding.passed for finding in verify(Path(json.loads(out)["out"])))
+
+
+def test_a_build_holds_nothing_once_it_has_ended_whoever_still_refers_to_it(mine: Project) -> None:
+    """A lease that waited for the garbage collector kept the next build from pruning what this one had used."""
+    gc.collect()
+    gc.disable()
+    try:
+        for seed in (18, 19):
+            mine.save(seed=seed)
+            mine.built()
+            with gate(mine.folder / "store", alone=True):
+                assert running(mine.folder / "store") == []
+    finally:
+        gc.enable()

@@ -190,6 +190,11 @@ class Workspace:
             self._lease = Lease(self.store.root, lingers=self.lingers)
         return self._lease
 
+    def let_go(self) -> None:
+        """End this work's hold on its store."""
+        if self._lease is not None:
+            self._lease.release()
+
     def used(self) -> list[tuple[str, str]]:
         """(stage, key) of everything that the build rests on, the stages' summaries among them, made or to be made."""
         keys = [(stage, self.key(stage, name)) for stage, name in self.nodes() if not self.find(stage, name)]
