@@ -93,6 +93,16 @@ def byte_tokenizer(specials: Sequence[str] = SPECIALS, **config: Any) -> SmallTo
     return SmallTokenizer(Definition(orjson.loads(tokenizer.to_str())), config)
 
 
+def transformers_tokenizer(tokenizer: Any, template: str) -> Any:
+    """transformers' own over the same definition, with this template."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    named = {n: getattr(tokenizer, n) for n in ("bos_token", "eos_token") if getattr(tokenizer, n)}
+    full = Tokenizer.from_str(orjson.dumps(tokenizer.definition.document).decode())
+    return PreTrainedTokenizerFast(tokenizer_object=full, chat_template=template, **named)
+
+
 def table(*sessions: Sequence[dict[str, Any]] | dict[str, Any]) -> pa.Table:
     """Sessions, each a list of messages or {messages, tools}, as ingest hands them over."""
     rows = [s if isinstance(s, dict) else {"messages": s} for s in sessions]
