@@ -15,6 +15,7 @@ one that must be rendered by itself (one of a shape of its own, mostly long ones
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,9 +67,16 @@ class _Plan:
 _UNKNOWN = _Plan((), ())
 
 
+class Counts(threading.local):
+    """What this thread has had proved: sequences proven, those of them that are lossy (the tokenizer changes their
+    text); sequences expected by their shape's layout, or by the template's own rendering of the session."""
+
+    proven = lossy = by_shape = by_itself = 0
+
+
 @dataclass
 class Prover:
-    """Proves sequences under one template, tokenizer and set of demands."""
+    """Proves sequences under one template, tokenizer and set of demands; threads may share it."""
 
     template: ServedTemplate
     tokenizer: Spelling
@@ -80,7 +88,8 @@ class Prover:
     encode: Encode | None = None  # for texts that the tokenizer normalises
 
     def __post_init__(self) -> None:
-        self.proven = self.lossy = self.by_shape = self.by_itself = 0
+        self.counts = Counts()
+        self.lock = threading.RLock()  # of what it learns, and of the template
         ids = dict(control_tokens(self.tokenizer) if self.control is None else self.control)
         self._control = ControlText.of(ids)
         size = self.num_ids or max([0, *ids.values()]) + 1
@@ -110,7 +119,7 @@ class Prover:
             problem = self._explain(claim, self.expected(claim), np.asarray(input_ids), np.asarray(loss_mask))
         except Unprovable as reason:
             problem = str(reason)
-        self.proven += problem is None
+        self.counts.proven += problem is None
         return problem
 
     def prove_plain(
@@ -118,11 +127,15 @@ class Prover:
     ) -> NDArray[np.bool_]:
         """Which of the sequences are proven in groups of one shape; the others are to be proved by `prove_many`."""
         proven = proven_in_groups(self, plain, spans, sequences)
-        self.proven += int(proven.sum())
+        self.counts.proven += int(proven.sum())
         return proven
 
     def prove_many(self, claims: Sequence[Claim], sequences: TokenSequences) -> list[str | None]:
         """The same for many sequences at once."""
+        with self.lock:
+            return self._prove_many(claims, sequences)
+
+    def _prove_many(self, claims: Sequence[Claim], sequences: TokenSequences) -> list[str | None]:
         problems: list[str | None] = [None] * len(claims)
         filled: dict[int, Filled] = {}
         for number, claim in enumerate(claims):
@@ -138,7 +151,7 @@ class Prover:
             problems[number] = self._explain(
                 claims[number], filled[number], sequences.input_ids[own], sequences.loss_mask[own]
             )
-        self.proven += sum(problem is None for problem in problems)
+        self.counts.proven += sum(problem is None for problem in problems)
         return problems
 
     # -- what there must be -----------------------------------------------------------------------------
@@ -152,7 +165,7 @@ class Prover:
         plan = self._plan(key, claim, values, again=False)
         if plan is None:
             return self._by_itself(claim)
-        self.by_shape += 1
+        self.counts.by_shape += 1
         number, only = chosen(plan.trained, claim)
         if only is not None and self.demands.everything(claim.actions):
             return self._by_itself(claim)
@@ -202,7 +215,7 @@ class Prover:
         return (tools_key, keys, self.demands.everything(claim.actions)), values
 
     def _by_itself(self, claim: Claim) -> Filled:
-        self.by_itself += 1
+        self.counts.by_itself += 1
         messages, tools, stand_ins = self.shapes.hidden(claim.messages, claim.tools)
         everything = self.demands.everything(claim.actions)
         view = View(self.template, hidden_ranges(messages, stand_ins), tools)
@@ -310,7 +323,7 @@ class Prover:
         from tokenization.build.proof_reasons import explain
 
         problem, lossy = explain(self, claim, filled, ids, mask)
-        self.lossy += lossy and problem is None
+        self.counts.lossy += lossy and problem is None
         return problem
 
 

@@ -31,7 +31,8 @@ def doubtful(
     unknown = np.flatnonzero(table.unknown(sequences.input_ids))
     strange = set((np.searchsorted(sequences.offsets, unknown, side="right") - 1).tolist())
     known = [number for number in filled if number not in strange]
-    spelled, places = table.spell(taken_sequences(sequences, known).input_ids)
+    buffer, places = table.spell(taken_sequences(sequences, known).input_ids)
+    spelled = memoryview(buffer)
     ends = places[offsets_of(sequences.lengths[known])].tolist()
     right = [
         number

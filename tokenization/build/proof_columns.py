@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokenization.build.proof_batch import ends_in_stops, taken_sequences
@@ -28,7 +30,7 @@ from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_
 if TYPE_CHECKING:
     from tokenization.build.proof import Prover
 
-SAMPLE = 256  # one session of a shape in so many is rendered by itself too, and compared with its shape
+SAMPLE = 1024  # one session of a shape in so many is rendered by itself too, and compared with its shape
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,18 @@ def proven_in_groups(
     proven = np.zeros(len(sequences), bool)
     if prover.prefix_scope != "never" or prover.demands.everything(()):
         return proven
-    values = prover.shapes.are_values(plain.texts)
+    values = prover.shapes.are_values(plain)
     counts = np.diff(plain.offsets)
     ready = counts > 0
     if ready.any():
         ready[ready] = np.logical_and.reduceat(values, plain.offsets[:-1][ready])
     for sessions in plain.by_roles().values():
         sessions = sessions[ready[sessions]]
-        layout = _layout_of(prover, plain, sessions)
+        with prover.lock:
+            layout = _layout_of(prover, plain, sessions)
         if layout is not None and _group_holds(prover, layout, plain, sessions, spans, sequences):
             proven[plain.rows[sessions]] = True
-    prover.by_shape += int(proven.sum())
+    prover.counts.by_shape += int(proven.sum())
     return proven
 
 
@@ -105,7 +108,7 @@ def _group_holds(
     due = _Due.of(layout, plain, sessions)
     spelled, places = table.spell(own.input_ids)
     begins = places[own.offsets]
-    if not (np.array_equal(begins, due.begins) and spelled == due.blob):
+    if not (np.array_equal(begins, due.begins) and spelled.equals(due.blob)):
         return False
     at = np.flatnonzero(table.is_control[own.input_ids])
     controls = [position for position, _ in layout.controls]
@@ -133,7 +136,7 @@ def _group_holds(
 class _Due:
     """What the sequences of some sessions must spell, end to end, and where a layout's positions come to stand."""
 
-    blob: bytes
+    blob: pa.Buffer
     begins: IntArray  # int64 [m + 1]  bytes: where each session begins
     bases: IntArray  # int64 [m, num_constants]  bytes from the session's first: where each constant begins
 
@@ -141,18 +144,21 @@ class _Due:
     def of(cls, layout: Layout, plain: PlainSessions, sessions: IntArray) -> _Due:
         size = len(sessions)
         first = plain.offsets[:-1][sessions]
-        pieces: list[Any] = [layout.constants[0]] * (size * (2 * len(layout.slots) + 1))
-        step = 2 * len(layout.slots) + 1
+        pieces: list[pa.Scalar | pa.Array] = [pa.scalar(layout.constants[0], pa.large_binary())]
         bases = np.zeros((size, len(layout.constants)), np.int64)
         for number, (message, treat) in enumerate(layout.slots):
-            texts = [plain.texts[place] for place in (first + message).tolist()]
-            written = [(text if treat is None else treat(text)).encode() for text in texts]
-            pieces[2 * number + 1 :: step] = written
-            pieces[2 * number + 2 :: step] = [layout.constants[number + 1]] * size
-            length = np.fromiter(map(len, written), np.int64, size)
+            texts = plain.content.take(pa.array(first + message))
+            if treat is not None:
+                texts = pa.array([treat(text) for text in texts.to_pylist()], pa.string())
+            length = pc.binary_length(texts).to_numpy(zero_copy_only=False)
             bases[:, number + 1] = bases[:, number] + len(layout.constants[number]) + length
-        total = bases[:, -1] + len(layout.constants[-1])
-        return cls(b"".join(pieces), offsets_of(total), bases)
+            pieces += [
+                texts.cast(pa.large_string()).cast(pa.large_binary()),
+                pa.scalar(layout.constants[number + 1], pa.large_binary()),
+            ]
+        begins = offsets_of(bases[:, -1] + len(layout.constants[-1]))
+        whole = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary()))
+        return cls(whole.buffers()[2].slice(0, int(begins[-1])), begins, bases)
 
     def at(self, positions: Sequence[Position]) -> IntArray:
         """Where these positions stand in the blob, session by session: int64 [m * len(positions)]."""

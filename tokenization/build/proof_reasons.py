@@ -32,7 +32,8 @@ def explain(
     unknown = np.flatnonzero(table.unknown(ids))
     if len(unknown):
         return f"token {unknown[0]}: id {ids[unknown[0]]} stands for nothing in this tokenizer", False
-    spelled, places = table.spell(ids)
+    buffer, places = table.spell(ids)
+    spelled = buffer.to_pybytes()
     lossy = spelled != filled.blob
     if lossy:
         aligned = align(prover, filled, ids, spelled, places)

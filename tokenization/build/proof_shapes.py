@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from tokenization.build.proof_layout import rewritten
 from tokenization.build.proof_template import Looks, Message
+from tokenization.plain_sessions import PlainSessions
 
 _FIELDS = ("content", "reasoning_content", "name", "tool_calls", "tool_call_id")
 _FLAGS = ("role", "train")
+SHORT = 64  # characters: no longer text is compared with what a template names
 _HIDING = 0x100000  # stand-ins are taken from plane 16, where the sandbox keeps them whole in escaped JSON
 _MARKS = "\U0010fff0", "\U0010fff1"  # what the sandbox marks {% generation %} with
 
@@ -66,18 +68,22 @@ class Shapes:
         for part in self._parts:
             if part in text:
                 return self._literal(text)
-        if len(text) < 64 and (text in self._wholes or text.strip() in self._wholes):
+        if len(text) < SHORT and (text in self._wholes or text.strip() in self._wholes):
             return self._literal(text)
         values.append(text)
         return True
 
-    def are_values(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Which texts are values, of which the template sees no more than that they are there: bool [num_texts]."""
-        found = np.array([bool(text) and not text.isspace() for text in texts], bool)
+    def are_values(self, plain: PlainSessions) -> NDArray[np.bool_]:
+        """Which messages' texts are values, of which the template sees no more than that they are there:
+        bool [num_messages]."""
+        found = plain.says_something.copy()
         for part in self._parts:
-            found &= np.array([part not in text for text in texts], bool)
-        if self._wholes:
-            found &= np.array([len(t) >= 64 or t.strip() not in self._wholes for t in texts], bool)
+            found &= ~plain.containing(part)
+        short = plain.sizes < 4 * SHORT
+        for whole in self._wholes:
+            for place in np.flatnonzero(plain.containing(whole) & short & found).tolist() if whole else ():
+                text = plain.content[place].as_py()
+                found[place] = len(text) >= SHORT or text.strip() not in self._wholes
         return found
 
     def _literal(self, text: str) -> tuple[str]:

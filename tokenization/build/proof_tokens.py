@@ -1,7 +1,7 @@
 """Tokens against bytes: what ids spell, which of them are control tokens, and where a range of bytes is in tokens.
 
 Guarantees: `spell` gives the bytes of a run of ids exactly; ranges that begin or end within a token are found out.
-Price: about 30 ns a token.
+Price: about 20 ns a token, in Arrow's gather, which other threads need not wait for.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.build.proof_layout import Filled
 from tokenization.sequences import IntArray, offsets_of
-
-BLOCK = 16_384  # tokens spelled at once: their indices stay in the cache
 
 
 class Spelling(Protocol):
@@ -41,6 +40,8 @@ class TokenTable:
     start: IntArray  # int64 [num_ids]  id i is flat[start[i]:start[i] + length[i]]
     length: IntArray
     is_control: NDArray[np.bool_]  # [num_ids]
+    is_silent: NDArray[np.bool_]  # [num_ids]  ids that stand for nothing
+    spelled: pa.LargeBinaryArray  # [num_ids]  the same bytes, for Arrow
 
     @classmethod
     def of(cls, tokenizer: Spelling, control: Iterable[int], num_ids: int) -> TokenTable:
@@ -54,7 +55,10 @@ class TokenTable:
             spelled = [tokenizer.token_bytes(token) for token in range(num_ids)]
             offsets = offsets_of(np.array([len(text) for text in spelled], np.int64))
             flat = np.frombuffer(b"".join(spelled), np.uint8)
-        return cls(flat, offsets[:-1], np.diff(offsets), is_control)
+        length = np.diff(offsets)
+        buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets, np.int64)), pa.py_buffer(flat)]
+        spelled = pa.LargeBinaryArray.from_buffers(pa.large_binary(), num_ids, buffers)
+        return cls(flat, offsets[:-1], length, is_control, length == 0, spelled)
 
     def bytes_of(self, token: int) -> bytes:
         """What this id spells."""
@@ -62,21 +66,18 @@ class TokenTable:
 
     def unknown(self, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which ids stand for nothing: above the table, negative, or without bytes."""
+        if len(ids) and int(ids.min()) >= 0 and int(ids.max()) < len(self.length):
+            silent: NDArray[np.bool_] = self.is_silent[ids]
+            return silent
         inside = (ids >= 0) & (ids < len(self.length))
-        silent: NDArray[np.bool_] = self.length[np.where(inside, ids, 0)] == 0
-        return ~inside | silent
+        unknown: NDArray[np.bool_] = ~inside | self.is_silent[np.where(inside, ids, 0)]
+        return unknown
 
-    def spell(self, ids: NDArray[np.integer]) -> tuple[bytes, IntArray]:
-        """The bytes of these ids, and where each one's begin, int64 [num_ids + 1]."""
-        pieces = []
-        for first in range(0, len(ids), BLOCK):
-            block = ids[first : first + BLOCK]
-            lengths = self.length[block]
-            offsets = offsets_of(lengths)
-            where = np.repeat(self.start[block] - offsets[:-1], lengths)
-            where += np.arange(len(where))
-            pieces.append(self.flat[where].tobytes())
-        return b"".join(pieces), offsets_of(self.length[ids])
+    def spell(self, ids: NDArray[np.integer]) -> tuple[pa.Buffer, IntArray]:
+        """The bytes of these ids, none of which is unknown, and where each one's begin, int64 [num_ids + 1]."""
+        taken = self.spelled.take(pa.array(ids))
+        offsets = np.frombuffer(taken.buffers()[1], np.int64)[: len(ids) + 1]
+        return taken.buffers()[2].slice(0, int(offsets[-1])), offsets
 
 
 def token_ranges(

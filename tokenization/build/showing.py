@@ -19,14 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenization import shards
+from tokenization.build.choosing import chosen_items
 from tokenization.build.layout import read_manifest
 from tokenization.errors import RecipeError
 from tokenization.preview.model import PreviewPage, PreviewSequence, PreviewWindow, RoleSpan, SetAside
 from tokenization.tokenizer.definition import Definition
 from tokenization.tokenizer.vocabulary import Vocabulary
 
-SESSIONS_PER_SOURCE = 14
-DOCUMENTS_PER_SOURCE = 2
 WINDOWS_PER_KIND = 6
 ASIDE_PER_REASON = 20
 ROW_BYTES = 4000  # of a set-aside row that are shown
@@ -132,50 +131,6 @@ def facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     return told
-
-
-def chosen_items(build: Path) -> set[tuple[str, str]]:
-    """(source, item) of what is shown. Of texts the first few rows are read, of sessions what tells them apart."""
-    import pyarrow.dataset as ds
-
-    path = build / "items.parquet"
-    items = ds.dataset(path, format="parquet")
-    names = pc.unique(pq.read_table(path, columns=["source"], read_dictionary=["source"]).column("source"))
-    chosen: set[tuple[str, str]] = set()
-    for name in names.to_pylist():
-        of_source = pc.field("source") == name
-        heads = items.scanner(columns=["item", "kind"], filter=of_source, batch_size=1024, batch_readahead=1)
-        first = heads.head(DOCUMENTS_PER_SOURCE)
-        if first.column("kind")[0].as_py() == "pretrain":
-            chosen |= {(name, item) for item in first.column("item").to_pylist()}
-            continue
-        columns = ["source", "item", "kind", "num_tokens", "actions", "tools", "messages"]
-        part = items.to_table(columns=columns, filter=of_source)
-        chosen |= {(name, part.column("item")[row].as_py()) for row in telling_sessions(part)}
-    return chosen
-
-
-def telling_sessions(part: pa.Table) -> list[int]:
-    """Rows of a source's sessions worth looking at."""
-    lengths = part.column("num_tokens").to_numpy()
-    rows: list[int] = [int(np.argmax(lengths))]
-    acted = pc.greater(pc.list_value_length(part.column("actions")), 0)
-    with_tools = pc.is_valid(part.column("tools"))
-    rows += np.flatnonzero(acted.to_numpy(zero_copy_only=False))[:3].tolist()
-    rows += np.flatnonzero(with_tools.to_numpy(zero_copy_only=False))[:2].tolist()
-    for field in ('"reasoning_content":', '"tool_calls":'):
-        rows += np.flatnonzero(
-            pc.match_substring(part.column("messages"), field).to_numpy(zero_copy_only=False)
-        )[:1].tolist()
-    seen_roles: set[str] = set()
-    for row, messages in enumerate(part.column("messages").slice(0, 2000).to_pylist()):
-        roles = {message["role"] for message in orjson.loads(messages)}
-        if not roles <= seen_roles:
-            seen_roles |= roles
-            rows.append(row)
-    step = max(1, len(part) // SESSIONS_PER_SOURCE)
-    rows += range(0, len(part), step)
-    return list(dict.fromkeys(rows))[:SESSIONS_PER_SOURCE]
 
 
 def item_rows(build: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -26,7 +26,7 @@ from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
 from tokenization.chat.skeleton import Plan, Stretch
 from tokenization.chat.symbols import Slot
 from tokenization.chat.views import message_key
-from tokenization.plain_sessions import PlainSessions, certainly_said
+from tokenization.plain_sessions import PlainSessions
 from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_of, storage_dtype
 from tokenization.windows.plan import ranges
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tokenization.chat.rendering import Renderer
 
 SAMPLE_EVERY = (
-    64  # one session of a shape in so many, its first included, is compared with the template's own rendering
+    512  # one session of a shape in so many, its first included, is compared with the template itself
 )
 
 
@@ -88,8 +88,7 @@ def _ready(plain: PlainSessions, prompted: Collection[int]) -> BoolArray:
     counts = np.diff(plain.offsets)
     ready = counts > 0
     if ready.any():
-        said = certainly_said(plain.texts)
-        ready[ready] = np.logical_and.reduceat(said, plain.offsets[:-1][ready])
+        ready[ready] = np.logical_and.reduceat(plain.says_something, plain.offsets[:-1][ready])
     if prompted:
         ready &= ~np.isin(plain.rows, np.fromiter(prompted, np.int64))
     return ready
@@ -201,12 +200,11 @@ def _assembled(
 ) -> Rendered:
     """Every block's sequences: ids, masks and spans, in the order of sessions and cuts."""
     texts = [text for block in blocks for column in block.columns for text in column]
-    continuing = [
-        flag for block in blocks for flag in block.layout.continues for _ in range(len(block.sessions))
-    ]
+    continues = [np.repeat(np.array(block.layout.continues, bool), len(block.sessions)) for block in blocks]
+    continuing = np.concatenate(continues).tolist() if any(map(np.any, continues)) else None
     dtype: Any = storage_dtype(renderer.largest_id)
     text_ids, text_offsets = (
-        renderer.tokenizer.encode_batch(texts, continuing if any(continuing) else None)
+        renderer.tokenizer.encode_batch(texts, continuing)
         if texts
         else (np.empty(0, np.uint32), np.zeros(1, np.int64))
     )

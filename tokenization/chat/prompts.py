@@ -26,7 +26,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from tokenization.chat.roles import TOOL
-from tokenization.plain_sessions import plain_sessions
+from tokenization.plain_sessions import PlainSessions, plain_sessions
 
 CODE = "1"  # of what `prompt_texts` gives
 UNIT = "bytes of UTF-8"
@@ -51,9 +51,12 @@ class PromptTexts:
     answers: NDArray[np.int64]  # [num_sessions]  bytes of what is trained
 
 
-def prompt_texts(sessions: pa.ChunkedArray, trained_roles: frozenset[str]) -> PromptTexts:
-    """The prompts of these sessions, each the JSON of its normalised messages (large_string)."""
-    found = _plain_messages(sessions, trained_roles)
+def prompt_texts(
+    sessions: pa.ChunkedArray, trained_roles: frozenset[str], plain: PlainSessions | None = None
+) -> PromptTexts:
+    """The prompts of these sessions, each the JSON of its normalised messages (large_string); `plain` are those that
+    are roles and texts alone, where they have been read already."""
+    found = _plain_messages(plain_sessions(sessions) if plain is None else plain, trained_roles)
     others = np.setdiff1d(np.arange(len(sessions)), found.rows)
     if len(others):
         found = _Messages.joined(found, _other_messages(sessions, others, trained_roles))
@@ -98,12 +101,11 @@ class _Messages:
         )
 
 
-def _plain_messages(sessions: pa.ChunkedArray, trained_roles: frozenset[str]) -> _Messages:
-    plain = plain_sessions(sessions)
+def _plain_messages(plain: PlainSessions, trained_roles: frozenset[str]) -> _Messages:
     is_tool = np.array([role == TOOL for role in plain.roles], bool)[plain.role]
     trained = np.array([role in trained_roles for role in plain.roles], bool)[plain.role]
     session = np.repeat(plain.rows, np.diff(plain.offsets))
-    content = [text.encode() for text in plain.texts]
+    content = plain.content.cast(pa.binary()).to_pylist()
     return _Messages(plain.rows, session, content, trained & ~is_tool, ~is_tool)
 
 

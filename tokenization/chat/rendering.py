@@ -38,7 +38,7 @@ from tokenization.chat.skeleton import MAX_PLANS, Plan, Planner, find_for
 from tokenization.chat.targets import History, TargetFinder
 from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
 from tokenization.chat.views import DirectView, message_key, tools_key
-from tokenization.plain_sessions import PlainSessions, plain_sessions
+from tokenization.plain_sessions import PlainSessions, of_turns, plain_sessions
 from tokenization.sequences import IntArray, TokenSequences
 
 SAMPLE_EVERY = 16  # one session in so many is compared with the template's own rendering
@@ -319,6 +319,8 @@ def plain_of(sessions: pa.Table) -> PlainSessions:
     bare = None
     if "tools" in sessions.column_names and sessions.column("tools").null_count < len(sessions):
         bare = pc.is_null(sessions.column("tools")).to_numpy()
+    if "turns" in sessions.column_names:
+        return of_turns(sessions.column("turns"), bare)
     return plain_sessions(sessions.column("messages"), bare)
 
 

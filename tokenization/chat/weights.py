@@ -29,8 +29,15 @@ def sequence_weights(
     weights = np.ones(len(rendered.session))
     mixed: set[int] = set()
     by_role = any(role.weight != 1 for role in policy.values())
-    weighed = pc.match_substring(messages, '"weight":').to_numpy(zero_copy_only=False)
+    weighed = np.zeros(len(messages), bool)
+    rich = np.setdiff1d(np.arange(len(messages)), rendered.plain.rows)  # plain sessions have no weights
+    if len(rich):
+        weighed[rich] = pc.match_substring(messages.take(pa.array(rich)), '"weight":').to_numpy(
+            zero_copy_only=False
+        )
     chosen = np.flatnonzero(weighed[rendered.session] | by_role)
+    if not len(chosen):
+        return weights, mixed
     ones = np.concatenate([[0], np.cumsum(rendered.sequences.loss_mask, dtype=np.int64)])
     for number in chosen.tolist():
         session = orjson.loads(messages[int(rendered.session[number])].as_py())

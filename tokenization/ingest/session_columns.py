@@ -23,7 +23,7 @@ from tokenization.ingest.messages import THINK_OPEN, MessageReader
 from tokenization.ingest.text_fields import own_id_text
 from tokenization.ingest.tool_calls import Refused
 from tokenization.ingest.training_flags import ALL_KEYS
-from tokenization.plain_sessions import joined, messages_json
+from tokenization.plain_sessions import MESSAGE, joined, messages_json
 from tokenization.sequences import BoolArray
 
 # What the general reader looks at in a row, beside the list of messages: such rows are its own.
@@ -49,6 +49,7 @@ class ColumnSessions:
     is_read: BoolArray  # [num_rows]
     own_ids: list[str | None]  # of the rows read
     messages: pa.LargeStringArray  # JSON, of the rows read
+    turns: pa.ListArray  # the same as plain_sessions.TURNS
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,11 @@ class ColumnReader:
             kept.validate(full=True)
         except pa.ArrowInvalid:
             return None
-        return ColumnSessions(ready, [own_ids[row] for row in np.flatnonzero(ready).tolist()], kept)
+        turned = pa.ListArray.from_arrays(
+            turns.offsets, pa.StructArray.from_arrays([role, turns.content], fields=list(MESSAGE))
+        ).filter(pa.array(ready))
+        own = [own_ids[row] for row in np.flatnonzero(ready).tolist()]
+        return ColumnSessions(ready, own, kept, turned)
 
     def _roles(self, written: pa.Array) -> tuple[pa.Array, BoolArray, BoolArray]:
         """Each message's role, whether it may be trained, and whether it is a declared one that writes no call."""

@@ -40,6 +40,7 @@ from tokenization.ingest.session_columns import ColumnReader, ColumnSessions
 from tokenization.ingest.set_aside import SetAsideRows
 from tokenization.ingest.text_fields import ID_FIELD, own_id_text
 from tokenization.ingest.tool_calls import Refused, parse_tools, without_nulls
+from tokenization.plain_sessions import TURNS, plain_sessions
 
 __all__ = ["BUILT_IN_ROLES", "ChatFormat", "ChatOptions", "SessionBatch", "read_sessions", "session_hash"]
 
@@ -51,8 +52,17 @@ SESSION_SCHEMA = pa.schema(
         pa.field("hash", pa.binary(16), nullable=False),  # session_hash
         pa.field("messages", pa.large_string(), nullable=False),  # JSON list of normalised messages
         pa.field("tools", pa.large_string()),  # JSON list of tool definitions, key order kept
+        pa.field("turns", TURNS),  # the messages again, of sessions that are roles and texts alone; else null
     ]
 )
+_ROW_BY_ROW = pa.schema([field for field in SESSION_SCHEMA if field.name != "turns"])
+
+
+def with_turns(sessions: pa.Table) -> pa.Table:
+    """Sessions with the column `turns` as their messages' JSON says it, in place of the one that they may have."""
+    messages = sessions.column("messages")
+    others = sessions.select(_ROW_BY_ROW.names)
+    return others.append_column(SESSION_SCHEMA.field("turns"), plain_sessions(messages).turns(len(sessions)))
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,7 @@ class _Collected:
         self._clear()
 
     def _clear(self) -> None:
-        self._columns: dict[str, list[Any]] = {name: [] for name in SESSION_SCHEMA.names}
+        self._columns: dict[str, list[Any]] = {name: [] for name in _ROW_BY_ROW.names}
         self._tables: list[pa.Table] = []
         self._bytes = 0
         self._rows = 0
@@ -174,9 +184,9 @@ class _Collected:
     def _finish_rows(self) -> None:
         """Put the sessions that were added one by one behind those that came in columns."""
         if self._columns["place"]:
-            columns = [pa.array(self._columns[field.name], field.type) for field in SESSION_SCHEMA]
-            self._tables.append(pa.Table.from_arrays(columns, schema=SESSION_SCHEMA))
-            self._columns = {name: [] for name in SESSION_SCHEMA.names}
+            columns = [pa.array(self._columns[field.name], field.type) for field in _ROW_BY_ROW]
+            self._tables.append(with_turns(pa.Table.from_arrays(columns, schema=_ROW_BY_ROW)))
+            self._columns = {name: [] for name in _ROW_BY_ROW.names}
 
     def reading(self, index: int, piece: Piece) -> Iterator[None]:
         """Add the rows of a piece, block by block: in columns where they serve, else one by one."""
@@ -249,6 +259,7 @@ def column_table(file: str, places: NDArray[np.int64], columns: ColumnSessions) 
         pa.array([session_hash(text, None) for text in texts], pa.binary(16)),
         columns.messages,
         pa.nulls(size, pa.large_string()),
+        columns.turns,
     ]
     return pa.Table.from_arrays(arrays, schema=SESSION_SCHEMA)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,10 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     recipe = workspace.recipe
     tokenizer = opened(workspace)
     template = chat_tokens.template_of(workspace) if recipe.chat_sources else None
-    splits = write_dataset(workspace, folder)
-    items.write_items(workspace, folder / "items.parquet")
+    with ThreadPoolExecutor(1, thread_name_prefix="items") as beside:  # while shards gather, items compress
+        written_items = beside.submit(items.write_items, workspace, folder / "items.parquet")
+        splits = write_dataset(workspace, folder)
+        written_items.result()
     quarantine.write_quarantine(workspace, folder / "quarantine")
     for stage, file in (("selection", NEAR_DUPLICATES), ("leaks", leaks.NAME)):
         found = workspace.find(stage) if stage == "selection" or leaks.measures(recipe) else None

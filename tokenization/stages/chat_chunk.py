@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokenization.build.proving import plain_claims, prove_table, whole_claims
@@ -28,7 +29,6 @@ from tokenization.stages.chat_tools import prover_of
 from tokenization.stages.tables import mapped, open_table, write_table
 from tokenization.store import META, Store
 from tokenization.tokenizer.encoder import open_tokenizer
-from tokenization.windows.plan import ranges
 
 SPAN = pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("message", pa.int32())])
 SEQUENCE_SCHEMA = pa.schema(
@@ -83,7 +83,7 @@ class Chunk:
         """What rendering gave, proved; sessions that cannot be proved are set aside."""
         table = sequence_table(sessions, rendered, rows, renderer.policy)
         prover = prover_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
-        lossy_before = prover.lossy
+        lossy_before = prover.counts.lossy
         claims = whole_claims(table, sessions.take(pa.array(rendered.session)))
         plain = plain_claims(rendered.plain, rendered.session, untouched=not rendered.kept)
         problems = prove_table(prover, claims, rendered.sequences, plain)
@@ -101,7 +101,7 @@ class Chunk:
         }
         counts = {
             "stop_ids": sorted(rendered.stop_ids),
-            "lossy": prover.lossy - lossy_before,
+            "lossy": prover.counts.lossy - lossy_before,
             "mismatches": list(renderer.mismatches[:5]),
         }
         ids, mask = rendered.sequences.input_ids, rendered.sequences.loss_mask
@@ -122,10 +122,10 @@ class Chunk:
     def chosen(self, order: NDArray[np.int64]) -> Chunk:
         """These sequences in this order; set-asides stay."""
         lengths = self.table.column("length").to_numpy().astype(np.int64)
-        begins = offsets_of(lengths)[:-1]
-        tokens = ranges(begins[order], lengths[order])
+        begins, lengths = offsets_of(lengths)[:-1][order], lengths[order]
         table = self.table.take(pa.array(order))
-        return Chunk(table, self.input_ids[tokens], self.loss_mask[tokens], self.set_aside, self.counts)
+        ids, mask = (laid_out(values, begins, lengths) for values in (self.input_ids, self.loss_mask))
+        return Chunk(table, ids, mask, self.set_aside, self.counts)
 
     def without(self, rows: NDArray[np.int32]) -> Chunk:
         """All sequences but those of these rows."""
@@ -154,8 +154,11 @@ class Chunk:
         rows = self.table.column("row").to_numpy()
         lengths = self.table.column("length").to_numpy()
         actions: Counter[str] = Counter()
-        for row_actions in self.table.column("actions").to_pylist():
-            actions.update(action.split(":")[0] for action in row_actions)
+        taken = pc.value_counts(self.table.column("actions").combine_chunks().flatten())
+        for action, count in zip(
+            *(taken.field(part).to_pylist() for part in ("values", "counts")), strict=True
+        ):
+            actions[action.split(":")[0]] += count
         sessions = len(np.unique(rows))
         meta = {
             **self.counts,
@@ -177,6 +180,15 @@ class Chunk:
             write_table(self.table, folder / SEQUENCES)
             write_table(self.set_aside, folder / ASIDE)
             (folder / META).write_bytes(orjson.dumps(meta))
+
+
+def laid_out(values: NDArray[Any], begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[Any]:
+    """These ranges of the values end to end; ranges that follow each other are copied in one go."""
+    goes_on = begins[1:] == begins[:-1] + lengths[:-1]
+    heads = np.flatnonzero(np.append(True, ~goes_on))[: len(begins)]
+    ends = np.append(begins[heads[1:] - 1] + lengths[heads[1:] - 1], begins[-1:] + lengths[-1:])
+    runs = [values[begin:end] for begin, end in zip(begins[heads].tolist(), ends.tolist(), strict=True)]
+    return np.concatenate([values[:0], *runs])
 
 
 def sequence_table(

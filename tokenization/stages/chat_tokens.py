@@ -105,7 +105,9 @@ def prompted_among(job: RenderJob, rows: NDArray[np.int32]) -> list[int]:
 
 def encode_chunk(job: RenderJob) -> int:
     """Render one chunk's kept sessions, whole; the worker's number."""
-    sessions = open_table(job.store.path("rows", job.chunk) / ROWS).take(pa.array(job.rows))
+    sessions = open_table(job.store.path("rows", job.chunk) / ROWS)
+    if len(job.rows) < len(sessions):
+        sessions = sessions.take(pa.array(job.rows))
     renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
     made = Chunk.of(
         renderer, job, sessions, renderer.render(sessions, prompted_among(job, job.rows)), job.rows
@@ -115,7 +117,7 @@ def encode_chunk(job: RenderJob) -> int:
 
 
 def fit(
-    workspace: Workspace, jobs: list[RenderJob], metas: list[dict[str, Any]], name: str
+    workspace: Workspace, jobs: list[RenderJob], metas: list[dict[str, Any]], name: str, *, threads: bool
 ) -> tuple[list[str], list[dict[str, Any]], int]:
     """Every chunk's object and meta once no sequence is longer than the window; how many chunks were fitted."""
     window = workspace.recipe.window
@@ -127,7 +129,7 @@ def fit(
     ]
     over = [job for job in fitted if job.window]
     if over:
-        run_jobs(workspace, "tokens", fit_chunk, over, 0, name)
+        run_jobs(workspace, "tokens", fit_chunk, over, 0, name, threads=threads)
     metas = [workspace.store.meta("tokens", job.key) for job in fitted]
     return [job.key for job in fitted], metas, len(over)
 

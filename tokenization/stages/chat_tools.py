@@ -1,11 +1,12 @@
-"""What a recipe's `chat` section makes: its template, and one renderer and one prover a worker.
+"""What a recipe's `chat` section makes: its template, and one renderer and one prover a process.
 
-Both learn the shapes of sessions as they go, so they are kept as long as the process lives; a template edited
-meanwhile is another one, because what is kept goes by its text.
+Both learn the shapes of sessions as they go, so they are kept as long as the process lives and its threads share them;
+a template edited meanwhile is another one, because what is kept goes by its text.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +17,11 @@ from tokenization.chat.rendering import ChatOptions, Renderer
 from tokenization.chat.report import check_stop
 from tokenization.chat.roles import Role
 from tokenization.chat.templates import ChatTemplate
-from tokenization.engine import worker_id
 from tokenization.recipe.model import ChatSpec
 from tokenization.tokenizer.encoder import open_tokenizer
 
-MOST_OPEN = 32  # renderers and provers kept: some recipes, some workers each
+MOST_OPEN = 8  # renderers and provers kept: some recipes
+_OPENING = threading.Lock()  # two threads that ask at once get the same one
 
 
 def options_of(chat: ChatSpec) -> ChatOptions:
@@ -59,14 +60,13 @@ def template_fingerprint(tokenizer: Path, chat_json: str, folder: Path) -> str:
 
 
 def renderer_of(tokenizer: Path, chat_json: str, folder: Path) -> Renderer:
-    """One renderer a worker for these settings and the template's text as it is now."""
-    fingerprint = template_fingerprint(tokenizer, chat_json, folder)
-    return _renderer(tokenizer, chat_json, folder, fingerprint, worker_id())
+    """One renderer a process for these settings and the template's text as it is now."""
+    with _OPENING:
+        return _renderer(tokenizer, chat_json, folder, template_fingerprint(tokenizer, chat_json, folder))
 
 
 @lru_cache(maxsize=MOST_OPEN)
-def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str, worker: int) -> Renderer:
-    """One renderer a worker for these settings: it learns the shapes of sessions as it goes."""
+def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Renderer:
     chat = ChatSpec.model_validate_json(chat_json)
     renderer = Renderer(load_template(chat, tokenizer, folder), open_tokenizer(tokenizer), options_of(chat))
     check_stop(renderer)
@@ -74,14 +74,14 @@ def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str, w
 
 
 def prover_of(tokenizer: Path, chat_json: str, folder: Path) -> Prover:
-    """One prover a worker for these settings and the template's text as it is now."""
-    fingerprint = template_fingerprint(tokenizer, chat_json, folder)
-    return _prover(tokenizer, chat_json, folder, fingerprint, worker_id())
+    """One prover a process for these settings and the template's text as it is now."""
+    with _OPENING:
+        return _prover(tokenizer, chat_json, folder, template_fingerprint(tokenizer, chat_json, folder))
 
 
 @lru_cache(maxsize=MOST_OPEN)
-def _prover(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str, worker: int) -> Prover:
-    """One prover a worker for these settings; of the renderer it knows the template alone."""
+def _prover(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Prover:
+    """Of the renderer it knows the template alone."""
     chat = ChatSpec.model_validate_json(chat_json)
     opened_tokenizer = open_tokenizer(tokenizer)
     template = load_template(chat, tokenizer, folder)

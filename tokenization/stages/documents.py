@@ -40,7 +40,7 @@ from tokenization.stages.tables import TableWriter, open_table, write_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store
 
-CODE = "4"
+CODE = "5"
 CHUNK_BYTES = 8 << 20  # 8 to 16 MB encode fastest, and bound a worker's memory
 OBJECT = "index"
 ROWS, SET_ASIDE, INDEX = "rows.arrow", "set_aside.arrow", "index.arrow"

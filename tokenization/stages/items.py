@@ -134,10 +134,15 @@ def session_columns(workspace: Workspace, name: str, chunk: int, key: str, count
         }
     stored = open_table(workspace.store.path("tokens", key) / "sequences.arrow")
     chunk_key = workspace.result("documents", name).value["chunks"][chunk]
-    sessions = open_table(workspace.store.path("rows", chunk_key) / ROWS).take(stored.column("row"))
+    sessions = open_table(workspace.store.path("rows", chunk_key) / ROWS).select(["messages", "tools"])
+    rows = stored.column("row").to_numpy()
+    if len(rows) != len(sessions) or (np.diff(rows) != 1).any():
+        sessions = sessions.take(stored.column("row"))
+    own = stored.column("messages")
+    whole = sessions.column("messages")
     return {
         "actions": stored.column("actions"),
-        "messages": pc.coalesce(stored.column("messages"), sessions.column("messages")),
+        "messages": whole if own.null_count == len(own) else pc.coalesce(own, whole),
         "tools": sessions.column("tools"),
         "spans": stored.column("spans"),
     }

@@ -17,6 +17,7 @@ from tokenization.chat import prompts
 from tokenization.chat.prompts import PromptTexts
 from tokenization.engine import worker_id
 from tokenization.hashing import key_of
+from tokenization.plain_sessions import of_turns
 from tokenization.stages.documents import ROWS, load_index
 from tokenization.stages.running import run_jobs
 from tokenization.stages.tables import open_table
@@ -34,8 +35,9 @@ class PromptJob:
 
 def hash_chunk(job: PromptJob) -> int:
     """Hash one chunk's prompts; the worker's number."""
-    sessions = open_table(job.store.path("rows", job.chunk) / ROWS).column("messages")
-    texts = prompts.prompt_texts(sessions, job.trained_roles)
+    sessions = open_table(job.store.path("rows", job.chunk) / ROWS)
+    plain = of_turns(sessions.column("turns"))
+    texts = prompts.prompt_texts(sessions.column("messages"), job.trained_roles, plain)
     with job.store.writing("prompts", job.key) as folder:
         for field in fields(PromptTexts):
             np.save(folder / f"{field.name}.npy", getattr(texts, field.name))

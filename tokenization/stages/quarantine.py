@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tokenization.stages.documents import ROWS, load_index, load_set_aside
 from tokenization.stages.selection import (
@@ -29,6 +30,7 @@ from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
 
 REASONS = {DUPLICATE: "exact_duplicate", NEAR_DUPLICATE: "near_duplicate", CONTAMINATED: "contaminated"}
+HELD = 256  # rows in memory at a time
 OVERLAP = ("set", "item", "share", "character", "ngram")
 
 
@@ -77,7 +79,11 @@ def unselected(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
     overlaps = {row["position"]: row for row in load_contaminated(workspace, name).to_pylist()}
     columns = ["item", "file", "place", "chunk", "row"]
     described = load_index(workspace, name).take(pa.array(rows)).select(columns).to_pylist()
-    for row, entry, original, choice in zip(rows.tolist(), described, first, chosen[rows], strict=True):
+    places = [np.array([entry[column] for entry in described], np.int64) for column in ("chunk", "row")]
+    texts = row_texts(workspace, name, *places)
+    for row, entry, original, choice, text in zip(
+        rows.tolist(), described, first, chosen[rows], texts, strict=True
+    ):
         reason = REASONS[int(choice)]
         overlap = overlaps[row] if choice == CONTAMINATED else None
         yield {
@@ -87,7 +93,7 @@ def unselected(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
             "stage": "select",
             "reason": reason,
             "detail": held(overlap) if overlap else repeats(reason, *naming.of(int(original))),
-            "row": row_text(workspace, name, entry["chunk"], entry["row"]),
+            "row": text,
             **({"overlap": {key: overlap[key] for key in OVERLAP}} if overlap else {}),
         }
 
@@ -128,7 +134,10 @@ def unrendered(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
     result = workspace.result("tokens", name).value
     for key, chunk in zip(result["objects"], result["chunks"], strict=True):
         first, last = np.searchsorted(chunk_of, [chunk, chunk + 1])
-        for entry in open_table(workspace.store.path("tokens", key) / "set_aside.arrow").to_pylist():
+        aside = open_table(workspace.store.path("tokens", key) / "set_aside.arrow")
+        own = aside.column("row").to_numpy()
+        texts = row_texts(workspace, name, np.full(len(own), chunk), own)
+        for entry, text in zip(aside.to_pylist(), texts, strict=True):
             position = int(first + np.searchsorted(row_of[first:last], entry["row"]))
             item = {column: index.column(column)[position].as_py() for column in ("item", "file", "place")}
             yield {
@@ -138,14 +147,28 @@ def unrendered(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
                 "stage": "render",
                 "reason": entry["reason"],
                 "detail": entry["detail"],
-                "row": row_text(workspace, name, chunk, entry["row"]),
+                "row": text,
             }
 
 
-def row_text(workspace: Workspace, name: str, chunk: int, row: int) -> str:
-    """A stored document or session as the JSON row that would give it again."""
-    key = workspace.result("documents", name).value["chunks"][chunk]
-    stored = open_table(workspace.store.path("rows", key) / ROWS).slice(row, 1).to_pylist()[0]
+def row_texts(
+    workspace: Workspace, name: str, chunks: NDArray[np.integer], rows: NDArray[np.integer]
+) -> Iterator[str]:
+    """Stored documents or sessions, by chunk (ascending) and row, as the JSON rows that would give them again."""
+    keys = workspace.result("documents", name).value["chunks"]
+    for chunk in np.unique(chunks).tolist():
+        stored = open_table(workspace.store.path("rows", keys[chunk]) / ROWS)
+        wanted = [
+            column for column in ("own_id", "text", "messages", "tools") if column in stored.column_names
+        ]
+        own = rows[chunks == chunk]
+        for first in range(0, len(own), HELD):
+            for row in stored.select(wanted).take(pa.array(own[first : first + HELD])).to_pylist():
+                yield as_row(row)
+
+
+def as_row(stored: dict[str, Any]) -> str:
+    """A stored document or session as JSON."""
     value: dict[str, Any] = {} if stored["own_id"] is None else {"id": stored["own_id"]}
     if "text" in stored:
         value["text"] = stored["text"]

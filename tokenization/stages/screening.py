@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tokenization.ingest.amounts import Amounts, Moved, sizes_of
 from tokenization.ingest.corpus import hash_column
-from tokenization.ingest.sessions import session_hash
+from tokenization.ingest.sessions import session_hash, with_turns
 from tokenization.ingest.set_aside import SET_ASIDE_SCHEMA
 from tokenization.quality.apply import apply_rules
 from tokenization.quality.personal_data import replace_personal_data
@@ -115,7 +115,7 @@ def without_personal_data(rows: pa.Table, spec: PersonalDataSpec) -> tuple[pa.Ta
         messages[row] = written.decode()
         hashes[row] = session_hash(written, None if own_tools is None else own_tools.encode())
     columns = {"messages": pa.array(messages, pa.large_string()), "hash": pa.array(hashes, pa.binary(16))}
-    return with_columns(rows, columns), +Counter[str](found.counts)
+    return with_turns(with_columns(rows, columns)), +Counter[str](found.counts)
 
 
 def with_columns(table: pa.Table, new: dict[str, pa.Array]) -> pa.Table:

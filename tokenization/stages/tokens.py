@@ -120,16 +120,11 @@ def rendered(workspace: Workspace, name: str) -> dict[str, Any]:
             key = key_of(key, "prompts", trained[number].tobytes().hex())
             jobs.append(chat_tokens.job(workspace, chunk, rows, key, trained[number]))
     size = int(workspace.result("documents", name).value["text_bytes"])
+    threads = chat_tokens.threads_serve(jobs)
     metas, workers = run_jobs(
-        workspace,
-        "tokens",
-        chat_tokens.encode_chunk,
-        jobs,
-        size,
-        name,
-        threads=chat_tokens.threads_serve(jobs),
+        workspace, "tokens", chat_tokens.encode_chunk, jobs, size, name, threads=threads
     )
-    keys, metas, fitted = chat_tokens.fit(workspace, jobs, metas, name)
+    keys, metas, fitted = chat_tokens.fit(workspace, jobs, metas, name, threads=threads)
     reasons: Counter[str] = Counter()
     for meta in metas:
         reasons.update(meta["set_aside"])

@@ -28,14 +28,12 @@ def in_batches(encoder: TextEncoder, texts: list[str]) -> tuple[Ids, Offsets]:
 
 def _batches(texts: list[str]) -> Iterator[list[str]]:
     """Runs of texts of about BATCH_CHARACTERS; a longer text is a batch of its own."""
-    first = characters = 0
-    for place, text in enumerate(texts):
-        if characters and characters + len(text) > BATCH_CHARACTERS:
-            yield texts[first:place]
-            first, characters = place, 0
-        characters += len(text)
-    if first < len(texts):
-        yield texts[first:]
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    first = before = 0
+    while first < len(texts):
+        last = max(first + 1, int(np.searchsorted(ends, before + BATCH_CHARACTERS, side="right")))
+        yield texts[first:last] if last - first < len(texts) else texts
+        first, before = last, int(ends[last - 1])
 
 
 def interleave(

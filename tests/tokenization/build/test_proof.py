@@ -167,7 +167,7 @@ def test_one_bad_sequence_among_many_is_the_only_one_named() -> None:
     bad[40] = replace(good[40], ids=[*good[40].ids[:-1], 300])
     found = by.prove_many(*together(bad))
     assert [i for i, problem in enumerate(found) if problem is not None] == [17, 40]
-    assert by.by_shape > by.by_itself
+    assert by.counts.by_shape > by.counts.by_itself
 
 
 def test_two_sessions_that_were_swapped_are_both_named() -> None:
@@ -353,7 +353,7 @@ def test_text_that_the_tokenizer_normalises_is_proven_with_its_encoder_and_count
     assert "where the template writes" in str(proved(without, replace(made, claim=claim)))
     helped = prover(tokenizer=own, encode=lambda text, goes_on: own.text(text))
     assert proved(helped, replace(made, claim=claim)) is None
-    assert helped.lossy > 0
+    assert helped.counts.lossy > 0
     assert proved(helped, replace(made, claim=claim).with_mask({span(made)[1] - 1: False})) is not None
 
 

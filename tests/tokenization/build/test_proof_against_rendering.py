@@ -162,7 +162,7 @@ def test_what_the_renderer_makes_of_odd_sessions_is_proven(
         prover = prover_like(renderer, tokenizer)
         claims = claims_of(sessions, rendered)
         assert [p for p in prover.prove_many(claims, rendered.sequences) if p is not None] == []
-        assert prover.proven == len(claims)
+        assert prover.counts.proven == len(claims)
         wrong = rendered.sequences.loss_mask.copy()
         wrong[rendered.sequences.offsets[:-1] + 1] ^= True
         broken = type(rendered.sequences)(rendered.sequences.input_ids, wrong, rendered.sequences.offsets)

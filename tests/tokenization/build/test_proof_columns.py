@@ -32,7 +32,7 @@ def test_sound_sessions_are_proven_in_groups_and_none_of_them_one_by_one() -> No
     by = prover()
     claims, sequences = together(SOUND)
     assert prove_table(by, table_of(claims), sequences) == [None] * len(SOUND)
-    assert by.by_shape == by.proven == len(SOUND)
+    assert by.counts.by_shape == by.counts.proven == len(SOUND)
 
 
 def first_target(made: Made) -> tuple[int, int, int]:
