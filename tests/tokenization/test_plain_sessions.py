@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenization.plain_sessions import escaped, messages_json, plain_sessions
+from tokenization.plain_sessions import TURNS, messages_json, of_turns, plain_sessions
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 plain_message = st.fixed_dictionaries(
@@ -81,21 +81,63 @@ def test_only_eligible_rows_are_looked_at() -> None:
     assert found.rows.tolist() == [1, 3] and found.messages(1) == sessions[3]
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(text, min_size=1, max_size=5))
-def test_escaped_text_is_what_json_writes(texts: list[str]) -> None:
-    for given_text, written in zip(texts, escaped(pa.array(texts)).to_pylist(), strict=True):
-        if any(c < " " and c not in "\n\r\t" for c in given_text):
-            assert written is None
-        else:
-            assert written == orjson.dumps(given_text).decode()[1:-1]
+@settings(max_examples=200, deadline=None)
+@given(sessions_strategy)
+def test_turns_are_the_plain_sessions_of_their_rows_and_null_in_the_others(sessions: list[Any]) -> None:
+    found = plain_sessions(table(sessions))
+    turns = found.turns(len(sessions))
+    assert len(turns) == len(sessions)
+    plain = dict(zip(found.rows.tolist(), map(found.messages, range(len(found))), strict=True))
+    assert turns.to_pylist() == [plain.get(row) for row in range(len(sessions))]
+    again = of_turns(pa.chunked_array([turns]))
+    assert again.rows.tolist() == found.rows.tolist()
+    assert [again.messages(i) for i in range(len(again))] == [plain[row] for row in again.rows.tolist()]
 
 
-def test_messages_json_is_null_where_a_message_lacks_its_text() -> None:
-    made = messages_json(
-        pa.array([0, 1, 2], pa.int32()), pa.array(["user", "user"]), pa.array(["x", None], pa.string())
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(plain_message, max_size=4), max_size=6))
+def test_messages_json_is_what_is_read_back_but_for_rare_control_characters(sessions: list[Any]) -> None:
+    turns = pa.array(sessions, TURNS)
+    plain = of_turns(turns)
+    written = messages_json(plain)
+    assert written == [
+        orjson.dumps([{"role": m["role"], "content": m["content"]} for m in session]) for session in sessions
+    ]
+    assert plain.with_rare_controls.tolist() == [any(map(is_rare, session)) for session in sessions]
+    read = plain_sessions(pa.chunked_array([pa.array([w.decode() for w in written], pa.large_string())]))
+    assert read.rows.tolist() == np.flatnonzero(~plain.with_rare_controls).tolist()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.text(max_size=3) | st.sampled_from([" ", "\u3000", "\x85x", "\x1f", "\u200b", "é", "。"]),
+        max_size=8,
     )
-    assert made.to_pylist() == ['[{"role":"user","content":"x"}]', None]
+)
+def test_messages_say_something_where_python_finds_more_than_white_space(texts: list[str]) -> None:
+    texts = [text.encode("utf-8", "replace").decode() for text in texts]
+    plain = of_turns(pa.array([[{"role": "user", "content": text}] for text in texts], TURNS))
+    assert plain.says_something.tolist() == [bool(text.strip()) for text in texts]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("abé", max_size=6), max_size=8), st.text("abé", min_size=1, max_size=3))
+def test_containing_finds_a_text_within_messages_and_never_across_two(texts: list[str], part: str) -> None:
+    plain = of_turns(pa.array([[{"role": "user", "content": text}] for text in texts], TURNS))
+    assert plain.containing(part).tolist() == [part in text for text in texts]
+    some = plain.chosen(np.arange(0, len(texts), 2))
+    assert some.containing(part).tolist() == [part in text for text in texts[::2]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(plain_message, max_size=3), max_size=8))
+def test_every_session_is_in_the_group_of_its_roles(sessions: list[Any]) -> None:
+    plain = of_turns(pa.array(sessions, TURNS))
+    groups = plain.by_roles()
+    assert sorted(np.concatenate([*groups.values(), []]).tolist()) == list(range(len(sessions)))
+    told = [{tuple(plain.roles_of(i)) for i in own.tolist()} for own in groups.values()]
+    assert all(len(roles) == 1 for roles in told) and len({next(iter(r)) for r in told}) == len(told)
 
 
 @pytest.mark.parametrize(

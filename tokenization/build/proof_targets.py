@@ -22,6 +22,7 @@ from typing import Any
 from tokenization.build.proof_hidden import of_prompts, of_ranges
 from tokenization.build.proof_template import (
     ASSISTANT,
+    FOLLOWING,
     PROBE,
     SYSTEM,
     TOOL,
@@ -34,7 +35,6 @@ from tokenization.build.proof_template import (
 from tokenization.build.proof_view import ControlText, Demands, ExpectedText, Unprovable, View
 from tokenization.chat.sandbox import TemplateFailure, Text
 
-_FOLLOWING = "Qz9Next9zQ"
 _BLANK = re.compile(r"\s*")
 
 
@@ -289,9 +289,9 @@ class TargetProof:
         found = blank.end() if blank else end
         if message.get("content"):  # white space of the answer's own is the answer's
             twice = view.render_with(
-                place, self._one({**message, "reasoning_content": PROBE, "content": _FOLLOWING})
+                place, self._one({**message, "reasoning_content": PROBE, "content": FOLLOWING})
             )
-            own = _behind_probe(twice.text).find(_FOLLOWING)
+            own = _behind_probe(twice.text).find(FOLLOWING)
             found = min(found, own) if own >= end else found
         return len(text) - len(behind) + found
 
@@ -385,8 +385,8 @@ class TargetProof:
 
 def _following(message: Message) -> Message:
     if message.get("tool_calls"):
-        return {"role": TOOL, "content": _FOLLOWING, "tool_call_id": "probe0001"}
-    return {"role": USER, "content": _FOLLOWING}
+        return {"role": TOOL, "content": FOLLOWING, "tool_call_id": "probe0001"}
+    return {"role": USER, "content": FOLLOWING}
 
 
 def _common(one: str, other: str) -> int:

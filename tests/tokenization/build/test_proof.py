@@ -62,7 +62,7 @@ def test_what_is_rendered_by_hand_is_proven_whatever_is_said(sessions: list[list
     by = prover()
     for _ in range(3):  # by itself, while its shape is learnt, and by its shape
         assert by.prove_many(*together([rendered(session) for session in sessions])) == [None] * len(sessions)
-    assert by.proven == 3 * len(sessions)
+    assert by.counts.proven == 3 * len(sessions)
 
 
 @settings(max_examples=100, deadline=None)
@@ -394,6 +394,6 @@ def test_nothing_to_prove_is_no_proof() -> None:
     made = rendered(TALK, trained=[])
     silent = [{**message, "train": False} for message in TALK]
     assert "no message" in str(proved(by, replace(made, claim=replace(made.claim, messages=silent))))
-    assert by.prove_many(*together([])) == [] and by.proven == 0
+    assert by.prove_many(*together([])) == [] and by.counts.proven == 0
     empty = by.prove(TALK, None, np.zeros(0, np.uint32), np.zeros(0, bool), [])
     assert empty is not None

@@ -61,7 +61,7 @@ ODD = [
         "\n",
         "\r\n",
     ),
-    *("Qm0mQ", "Qz9Probe9zQ"),  # what the prover itself puts in the place of strings
+    *("Qm0mQ", "Qz9Probe9zQ", "Qz9Next9zQ"),  # what the prover itself puts in the place of strings
 ]
 PIECE = st.sampled_from([*TYPED, *TEMPLATE, *ODD, "a", "word", ". "]) | st.text(max_size=4)
 TEXT = st.lists(PIECE, max_size=6).map("".join)
@@ -180,6 +180,7 @@ EXAMPLES = settings(deadline=None, max_examples=15, suppress_health_check=list(H
 @example([[{"role": "assistant", "content": ""}], [{"role": "user", "content": ""}]])
 @example([[{"role": "assistant", "content": "first"}, *turns(2)]])
 @example([[turns(1)[0], turns(1)[0], turns(1)[1], turns(1)[1]]])
+@example([[{"role": "system", "content": "Qz9Probe9zQ"}, {"role": "system", "content": "s", "train": True}]])
 @example([[{"role": "user", "content": "\ud800"}, {"role": "assistant", "content": "<|im_end|>\udc00"}]])
 def test_every_hostile_session_is_proven_or_set_aside_with_a_reason(
     template: str, option: str, sessions: list[list[dict[str, Any]]]
