@@ -1,27 +1,36 @@
 """What a recipe has one of, apart from decisions: tokenizer, windows, preview, candidate, dataset."""
 
 from datetime import timedelta
-from typing import Any
 
 import dagster as dg
 
 from assets import naming, versions
 from assets.columns import PLAN_COLUMNS, dataset_columns
 from assets.raw import has_model_files
-from assets.reports import explained, materialized, preview_metadata, split_numbers, windows_numbers
+from assets.reports import (
+    built_numbers,
+    explained,
+    leaks_numbers,
+    materialized,
+    preview_metadata,
+    tokenizer_numbers,
+    windows_numbers,
+)
 from assets.settings import Settings
 from tokenization.build.layout import publish, published
+from tokenization.hashing import key_of
 from tokenization.object_store import shown
 from tokenization.recipe.model import Recipe
 from tokenization.stages import candidate, leaks, preview, tokenizer, windows
 from tokenization.stages.draw import draws
+from tokenization.stages.workspace import StageResult, Workspace
 from tokenization.store_upkeep import keep_within_limit, note_use
 
 DESCRIPTIONS = {
     "tokenizer": "The recipe's tokenizer, loaded or trained; the fast encoder proved equal to the reference on "
     "`proved_on_texts` of the recipe's own texts. `engine` is the one that encodes.",
     "leaks": "What is kept apart and meets: validation items in what is trained, answers in pretraining text.",
-    "windows": "The plan: which tokens stand in which window, in which order; no token is moved yet. `fill/KIND/SPLIT` "
+    "windows": "The plan: which tokens stand in which window, in which order; no token is moved yet. `fill/KIND/train` "
     "is the part of its windows that is not padding, `share/UNIT` the part of training that is pretraining text.",
     "loss_mask_preview": "Loss masks to look at: what is trained (green) and what is only read (grey), of the telling "
     "sessions of each source and of whole windows. Made of the last candidate that passed its checks.",
@@ -32,6 +41,12 @@ DESCRIPTIONS = {
 }
 STAGE_OF = {"loss_mask_preview": "preview"}  # where the asset's name says more than the stage's
 GROUPS = {"leaks": "select", "tokenizer": "encode", "windows": "pack", "loss_mask_preview": "preview"}
+NUMBERS = {
+    "leaks": leaks_numbers,
+    "tokenizer": tokenizer_numbers,
+    "windows": windows_numbers,
+    "candidate": built_numbers,
+}
 KINDS = {
     "leaks": "numpy",
     "tokenizer": "huggingface",
@@ -46,18 +61,28 @@ def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
     items = [naming.items_key(recipe, source.name) for source in recipe.sources]
     tokens = [naming.tokens_key(recipe, source.name) for source in recipe.sources]
     selection, tokenizer = naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")
+    decided = (
+        naming.key(recipe, "draw") if draws(recipe) else selection
+    )  # moves with the selection, and so with items
     return {
         "tokenizer": [*items, *([naming.model_files_key(recipe)] if has_model_files(recipe) else [])],
-        "windows": [*tokens, selection, *([naming.key(recipe, "draw")] if draws(recipe) else [])],
-        # not the plan alone: what was read, turned away and encoded stands in the folder too
+        "windows": [*tokens, decided],
+        # not the plan alone: what was read and turned away stands in the folder too, and the selection moves with it
         "candidate": [
-            *(*items, *tokens, selection, tokenizer, naming.key(recipe, "windows")),
-            *([naming.key(recipe, "draw")] if draws(recipe) else []),
+            *(selection, tokenizer, naming.key(recipe, "windows")),
             *([naming.key(recipe, "leaks")] if leaks.measures(recipe) else []),
         ],
-        "leaks": [*items, selection, *([naming.key(recipe, "draw")] if draws(recipe) else [])],
+        "leaks": [decided],
         "loss_mask_preview": [naming.key(recipe, "candidate")],
     }[name]
+
+
+def version_of(workspace: Workspace, result: StageResult) -> str:
+    """The content's fingerprint; the plan's with those of the tokens that it places, which the candidate holds."""
+    if result.stage != "windows":
+        return result.fingerprint
+    tokens = [workspace.result("tokens", source.name) for source in workspace.recipe.sources]
+    return key_of(result.fingerprint, [each.fingerprint for each in tokens])
 
 
 def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
@@ -87,22 +112,11 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
         with explained():
             workspace = settings.workspace(path, context.log.info)
             result = workspace.run(stage)
-            if stage == "preview":
-                return materialized(
-                    result, **preview_metadata(result, workspace.store.path("preview", result.key))
-                )
-            return materialized(result, **extra_metadata(stage, result.value))
+            folder = workspace.store.path("preview", result.key)
+            told = preview_metadata(result, folder) if stage == "preview" else NUMBERS[stage](result.value)
+            return materialized(result, told, version_of(workspace, result))
 
     return made
-
-
-def extra_metadata(stage: str, value: dict[str, Any]) -> dict[str, Any]:
-    """What the page shows beside a stage's numbers."""
-    if stage == "windows":
-        return windows_numbers(value)
-    if stage == "candidate":
-        return split_numbers(value)
-    return {}
 
 
 def columns_of(recipe: Recipe) -> dict[str, dict[str, dg.TableSchema]]:
@@ -161,12 +175,13 @@ def dataset_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
                 workspace.used(),
             )
             keep_within_limit(workspace.store, workspace.say)
-            return materialized(
-                result,
-                **split_numbers(result.value),
-                out=dg.MetadataValue.path(shown(workspace.out)),
-                fingerprint=result.fingerprint,
-                replaced=before or "nothing",
-            )
+            made = {
+                **built_numbers(result.value),
+                "out": dg.MetadataValue.path(shown(workspace.out)),
+                "fingerprint": result.fingerprint,
+                "replaced": before or "nothing",
+            }
+            whole = dg.DataVersion(result.fingerprint)  # what verify and the command call this build
+            return materialized(result, made)._replace(data_version=whole)
 
     return dataset

@@ -1,4 +1,11 @@
-"""A stage's summary as metadata: numbers as numbers, so that the Plots tab shows them over time."""
+"""A stage's summary as metadata, in two sizes.
+
+    numbers   a handful each, as numbers: the Plots tab shows them over time
+    also      everything else that the stage counted, in one line of Markdown
+
+The page of an asset loads its last hundred materialisations whole, so each should weigh about 2 kB there. Of those, 640
+bytes are Dagster's own, 220 are two tags for every input, and a number is 100: hence few numbers, and few inputs.
+"""
 
 from __future__ import annotations
 
@@ -11,44 +18,82 @@ import dagster as dg
 
 from assets.links import link, page_url
 from tokenization.errors import TokenmillError
+from tokenization.stages.preview import SHEET, STRIPS
 from tokenization.stages.workspace import StageResult
 
-HIDDEN = {
-    "fingerprint",
-    "chunks",
-    "objects",
-    "kept",
-    "encoded",
-    "slices",
-    "prompted",
-    "pack",
-    "splits",
-    "mixture",
-    "proof",
-    "sources",
-    "markdown",
-    "diff",
-    "headings",
-    "page",
+VERSION = (
+    16  # hex digits of a hash that tell the versions of one asset apart; every input's stands in each event
+)
+ELSEWHERE = {  # in the numbers, in tables, in the preview, or of no meaning outside the store
+    *(
+        "fingerprint",
+        "template_fingerprint",
+        "chunks",
+        "objects",
+        "kept",
+        "encoded",
+        "slices",
+        "prompted",
+        "pack",
+    ),
+    *(
+        "splits",
+        "mixture",
+        "proof",
+        "sources",
+        "markdown",
+        "diff",
+        "sheet",
+        "windows",
+        "page",
+        "kind",
+        "workers",
+    ),
+    *(
+        "amounts",
+        "counts",
+        "megabytes_a_second",
+        "items_a_second",
+        "tokens_a_second",
+        "sequences",
+        "prompts",
+        "seconds",
+    ),
 }
 
 
-def materialized(result: StageResult, **extra: Any) -> dg.MaterializeResult[Any]:
-    """The materialisation of a stage: its summary, and its content as the data version."""
-    metadata: dict[str, Any] = {
-        name: plain(value) for name, value in flat(result.value) if name.split("/")[0] not in HIDDEN
-    }
+def materialized(
+    result: StageResult, numbers: Mapping[str, Any], version: str | None = None
+) -> dg.MaterializeResult[Any]:
+    """The materialisation of a stage: its numbers, what else it counted, and its content as the data version."""
+    metadata: dict[str, Any] = dict(numbers)
+    rest = also(result.value, numbers)
+    if rest:
+        metadata["also"] = dg.MetadataValue.md(rest)
     metadata["reused"] = result.reused
-    return dg.MaterializeResult(
-        metadata={**metadata, **extra}, data_version=dg.DataVersion(result.fingerprint)
-    )
+    told = (version or result.fingerprint)[:VERSION]
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(told))
+
+
+def also(value: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
+    """What is not among the numbers, as `name` value; zeros and empty words are left out."""
+    told = [
+        f"`{name}` {inner:,}" if isinstance(inner, int) else f"`{name}` {inner}"
+        for name, inner in flat(value)
+        if inner and name not in numbers and name.split("/")[0] not in ELSEWHERE
+    ]
+    return " · ".join(told)
 
 
 def items_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
     """Of documents or sessions: what Dagster counts as rows, and what did not come along."""
     return {
         "dagster/row_count": value["items"],
+        "rows_read": value["rows_read"],
+        "bytes": value["bytes"],
         "set_aside_total": sum(value["set_aside"].values()),
+        **{f"set_aside/{reason}": count for reason, count in largest(value["set_aside"])},
+        **speed(value, "megabytes_a_second"),
     }
 
 
@@ -56,6 +101,8 @@ def tokens_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
     """Of token sequences: fractions and speed, as the Plots tab wants them."""
     told: dict[str, Any] = {
         "dagster/row_count": value["sequences"],
+        "tokens": value["tokens"],
+        "target_tokens": value["target_tokens"],
         "set_aside_total": sum(value["set_aside"].values()),
         "trained_fraction": round(value["target_tokens"] / max(1, value["tokens"]), 6),
     }
@@ -64,46 +111,100 @@ def tokens_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def split_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Of windows in both splits: counts, what is trained, and the mixture."""
-    told: dict[str, Any] = {
-        f"{split}/{name}": number
-        for split, counts in value["splits"].items()
-        for name, number in counts.items()
-        if isinstance(number, (int, float))
+def tokenizer_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the tokenizer: its size, and what it was proved on."""
+    return {name: value[name] for name in ("vocab_size", "engine", "proved_on_texts")}
+
+
+def leaks_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what meets: how many items, of how many."""
+    told = {
+        f"{question}/{name}": value[question].get(name)
+        for question in ("validation", "answers")
+        for name in ("items", "leaks")
     }
+    return {name: number for name, number in told.items() if isinstance(number, int)}
+
+
+def built_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a build: windows, tokens and targets of training, the mixture; the windows that are held out."""
     train = value["splits"]["train"]
-    if "num_target_tokens" in train:
-        told["dagster/row_count"] = train["num_windows"]
-        told["trained_fraction"] = round(train["num_target_tokens"] / max(1, train["num_tokens"]), 6)
-    if value["mixture"]:
-        told["share/asked"] = value["mixture"]["asked"]
-        told |= {f"share/{unit}": share for unit, share in value["mixture"]["achieved"].items()}
-        told["repetition"] = value["mixture"]["repetition"]
-    return told
+    return {
+        "dagster/row_count": train["num_windows"],
+        "train/num_tokens": train["num_tokens"],
+        "train/num_target_tokens": train["num_target_tokens"],
+        "trained_fraction": round(train["num_target_tokens"] / max(1, train["num_tokens"]), 6),
+        "validation/num_windows": value["splits"]["validation"]["num_windows"],
+        **share(value),
+    }
 
 
 def windows_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the plan: the same, and how full each kind's windows are."""
-    fill = {f"fill/{row['kind']}/{row['split']}": row["fill"] for row in value["pack"] if row["windows"]}
-    return {**split_numbers(value), **fill, "dagster/row_count": value["splits"]["train"]["windows"]}
+    """Of the plan: how many windows, how full each kind's are, the mixture."""
+    fill = {
+        f"fill/{row['kind']}/{row['split']}": round(row["fill"], 6) for row in value["pack"] if row["windows"]
+    }
+    train = value["splits"]["train"]
+    return {
+        "dagster/row_count": train["windows"],
+        **{name: part for name, part in fill.items() if name.endswith("/train")},
+        **asked_share(value),
+        "splits": dg.MetadataValue.md(splits_table(value["splits"])),
+    }
+
+
+def share(value: Mapping[str, Any]) -> dict[str, float]:
+    """The mixture as it came out, in every unit that is a share of tokens."""
+    if not value["mixture"]:
+        return {}
+    achieved = value["mixture"]["achieved"]
+    return {f"share/{unit}": round(part, 6) for unit, part in achieved.items() if unit.endswith("tokens")}
+
+
+def asked_share(value: Mapping[str, Any]) -> dict[str, float]:
+    """The mixture as it came out, in the unit that the recipe asks for."""
+    mixture = value["mixture"]
+    return {f"share/{mixture['unit']}": round(mixture["achieved"][mixture["unit"]], 6)} if mixture else {}
+
+
+def splits_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
+    """Windows and tokens of padding in each split."""
+    columns = ("windows", "padding")
+    return by_source(
+        {split: {name: counts[name] for name in columns} for split, counts in splits.items()}, "split"
+    )
+
+
+def by_source(rows: Mapping[str, Mapping[str, Any]], what: str = "source") -> str:
+    """A table, a row for each; columns that are zero in all of them are left out."""
+    columns = dict.fromkeys(name for numbers in rows.values() for name, number in numbers.items() if number)
+    lines = [
+        [what, *(name.replace("_", " ") for name in columns)],
+        ["-"] * (1 + len(columns)),
+        *([name, *(f"{numbers.get(column, 0):,}" for column in columns)] for name, numbers in rows.items()),
+    ]
+    return "\n".join("|".join(cells) for cells in lines)
+
+
+def largest(counts: Mapping[str, int], most: int = 3) -> list[tuple[str, int]]:
+    """The reasons that set most aside; the others are in `also`."""
+    return sorted(counts.items(), key=lambda pair: -pair[1])[:most]
+
+
+def speed(value: Mapping[str, Any], name: str) -> dict[str, float]:
+    return {name: value[name]} if name in value else {}
 
 
 def preview_metadata(result: StageResult, folder: Path) -> dict[str, Any]:
-    """The three layers of the preview: strips and diff inline, token boxes by link where somebody serves them."""
+    """The three layers of the preview: the diff inline, strips and token boxes by link where somebody serves them."""
     value = result.value
-    told = {
-        "windows": dg.MetadataValue.md(value["windows"]),
+    strips, boxes = page_url(folder / STRIPS), page_url(folder / SHEET)
+    return {
+        "windows": dg.MetadataValue.md(f"![strips]({strips})" if strips else value["windows"]),
         "diff": dg.MetadataValue.md(value["diff"]),
+        "sessions": dg.MetadataValue.md(f"![token boxes]({boxes})" if boxes else value["markdown"]),
         "page": link(Path(value["page"])),
     }
-    urls = [page_url(folder / f"session-{number}.svg") for number in range(len(value["headings"]))]
-    if all(urls):
-        boxes = [
-            f"{name}\n\n![token boxes]({url})" for name, url in zip(value["headings"], urls, strict=True)
-        ]
-        return {**told, "sessions": dg.MetadataValue.md("\n\n".join(boxes))}
-    return {**told, "sessions": dg.MetadataValue.md(value["markdown"])}
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -113,10 +214,6 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from flat(inner, f"{prefix}{name}/")
         elif isinstance(inner, (int, float, str, bool)):
             yield f"{prefix}{name}", inner
-
-
-def plain(value: Any) -> Any:
-    return value if isinstance(value, (int, float, bool)) else dg.MetadataValue.text(str(value))
 
 
 @contextmanager

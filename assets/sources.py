@@ -57,15 +57,15 @@ def items_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefin
         retry_policy=RETRIES,
         metadata={"dagster/column_schema": INDEX_COLUMNS},
         description=(
-            f"The {noun} of source `{source.name}`: read, decoded, cleaned, each with its file and place. `items` were "
-            f"kept out of `rows_read`; `set_aside/REASON` counts the rest, and the build's quarantine keeps it."
+            f"The {noun} of source `{source.name}`: read, decoded, cleaned, each with its file and place. `dagster/"
+            f"row_count` of `rows_read` were kept; `set_aside/REASON` counts the rest, and the build's quarantine keeps it."
         ),
     )
     def items(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult[None]:
         with explained():
             workspace = settings.workspace(path, context.log.info)
             result = workspace.run("documents", source.name)
-            return materialized(result, **items_numbers(result.value))
+            return materialized(result, items_numbers(result.value))
 
     return items
 
@@ -81,8 +81,7 @@ def tokens_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefi
     @dg.asset(
         key=naming.tokens_key(recipe, source.name),
         deps=[
-            naming.items_key(recipe, source.name),
-            naming.slice_key(
+            naming.slice_key(  # it moves with the items too
                 recipe, "draw" if source.kind == "text" and draws(recipe) else "selection", source.name
             ),
             naming.key(recipe, "tokenizer"),
@@ -109,6 +108,6 @@ def tokens_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefi
         with explained():
             workspace = settings.workspace(path, context.log.info)
             result = workspace.run("tokens", source.name)
-            return materialized(result, **tokens_numbers(result.value))
+            return materialized(result, tokens_numbers(result.value))
 
     return source_tokens

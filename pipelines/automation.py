@@ -9,13 +9,16 @@ A request is forgotten when it is made, and by nothing else: an update that land
 afterwards. (Forgetting it whenever the asset is updated, as Dagster's conditions do, loses a file that changes between
 the reading and the end of a step.) The price is a wave of reused results behind a build that somebody started by hand.
 
-An asset waits while one of its inputs is asked for in the same look or being made, so the candidate, which is made from
-nearly everything, comes after all of it and not with the first file that was read.
+An asset waits while anything before it, however far, is asked for in the same look or being made. Its inputs alone are
+not enough: texts and chats that change together are read in one step, and the texts' tokens would be next, while the
+draw that chooses the texts still waits for the chats' tokens. So each is made once, after all that it is made from.
 
 What is behind blocking checks waits for them: a bad candidate never becomes the dataset. Training is never automatic.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
 
 import dagster as dg
 from dagster import AutomationCondition as AC
@@ -25,26 +28,42 @@ from tokenization.recipe.model import Recipe
 SECONDS = 15  # between two looks; a look costs a few milliseconds an asset
 
 
-def what_differs() -> dg.AutomationCondition[dg.AssetKey]:
-    """An input's content or the own code version moved; every input is there, at rest, and let through its checks."""
+def what_differs(before: Sequence[dg.AssetKey]) -> dg.AutomationCondition[dg.AssetKey]:
+    """An input's content or the own code version moved; every input is there and let through its checks, and all that
+    comes before is at rest."""
     moved = (
         AC.any_deps_match(AC.data_version_changed()).with_label("inputs_changed")
         | AC.code_version_changed().with_label("code_or_recipe_changed")
     ).since(AC.newly_requested() | AC.initial_evaluation())
-    condition = (
-        moved
-        & AC.all_deps_blocking_checks_passed()
-        & ~AC.any_deps_missing()
-        & ~AC.any_deps_match(AC.will_be_requested())
-        & ~AC.any_deps_in_progress()
-        & ~AC.in_progress()
-    )
+    condition = moved & AC.all_deps_blocking_checks_passed() & ~AC.any_deps_missing() & ~AC.in_progress()
+    moving = AC.will_be_requested() | AC.in_progress()
+    for key in before:
+        condition &= ~AC.asset_matches(key, moving).with_label(f"{key.to_user_string()}_is_moving")
     return condition.with_label("what_differs")
 
 
-def automated(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """The asset, made again when it differs."""
-    return asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=what_differs()))
+def automated(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """The assets, each made again when it differs. A step that makes several is asked for by the first of them, which
+    the others are parts of."""
+    inputs = {spec.key: {dep.asset_key for dep in spec.deps} for asset in assets for spec in asset.specs}
+    made = [asset_specs[0].key for asset_specs in (list(asset.specs) for asset in assets)]
+    conditions = {key: what_differs(sorted(upstream(key, inputs))) for key in made}
+
+    def asking(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(automation_condition=conditions.get(spec.key))
+
+    return [asset.map_asset_specs(asking) for asset in assets]
+
+
+def upstream(key: dg.AssetKey, inputs: Mapping[dg.AssetKey, Set[dg.AssetKey]]) -> set[dg.AssetKey]:
+    """All that `key` is made from, at any distance, as far as `inputs` tells."""
+    found: set[dg.AssetKey] = set()
+    left = [key]
+    while left:
+        new = {each for each in inputs[left.pop()] if each in inputs} - found
+        found |= new
+        left += new
+    return found
 
 
 def automation_sensor(recipe: Recipe, keys: list[dg.AssetKey]) -> dg.AutomationConditionSensorDefinition:

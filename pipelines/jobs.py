@@ -45,7 +45,7 @@ def recipe_definitions(recipe: Recipe, path: Path) -> RecipeDefinitions:
     outside = [sources.raw_spec(recipe, source) for source in recipe.sources]
     if raw.has_model_files(recipe):
         outside.append(sources.model_files_spec(recipe))
-    made = [automated(asset) for asset in built_assets(recipe, where)]
+    made = automated(built_assets(recipe, where))
     keys = [key for asset in made for key in asset.keys]
     build = build_job(recipe, where, keys)
     jobs, schedules = [build], [build_schedule(recipe, build)] if recipe.schedule else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import dagster as dg
 import pytest
@@ -63,15 +64,21 @@ def test_keys_have_the_recipe_first_and_no_dash() -> None:
 def test_a_stage_s_summary_becomes_numbers_and_its_content_the_data_version() -> None:
     value = {
         "fingerprint": "f00",
-        "tokens": 5,
-        "set_aside": {"empty": 2},
+        "tokens": 5000,
+        "set_aside": {"empty": 2000, "too_long": 0},
         "chunks": ["k"],
         "engine": "fastokens",
     }
-    result = materialized(StageResult("tokens", "x", "key", value, reused=True), extra=1)
+    result = materialized(StageResult("tokens", "x", "key", value, reused=True), {"tokens": 5000})
     assert result.data_version == dg.DataVersion("f00")
-    assert set(result.metadata or {}) == {"tokens", "set_aside/empty", "engine", "reused", "extra"}
-    assert (result.metadata or {})["tokens"] == 5
+    told = result.metadata or {}
+    assert set(told) == {"tokens", "also", "reused"} and told["tokens"] == 5000
+    assert told["also"].value == "`set_aside/empty` 2,000 · `engine` fastokens", (
+        "nothing that was counted is lost"
+    )
+    assert materialized(
+        StageResult("windows", "", "key", value, True), {}, "v"
+    ).data_version == dg.DataVersion("v")
     assert dict(flat({"a": {"b": {"c": 1}}, "list": [1]})) == {"a/b/c": 1}
 
 
@@ -141,15 +148,20 @@ def test_every_asset_of_a_build_tells_its_numbers_and_its_version(
     for source, account in manifest["sources"].items():
         assert numbers(told[f"tokens/{source}"])["tokens"] == account["tokens"]
         assert numbers(told[f"tokens/{source}"])["target_tokens"] == account["target_tokens"]
-    assert numbers(told["documents/web"])["items"] == 62
+    assert numbers(told["documents/web"])["dagster/row_count"] == 62
     assert numbers(told["documents/web"])["set_aside/invalid_json"] == 1
     windows = numbers(told["windows"])
-    assert windows["train/windows"] == manifest["splits"]["train"]["num_windows"]
-    assert windows["share/total_tokens"] == manifest["mixture"]["achieved"]["total_tokens"]
+    assert windows["dagster/row_count"] == manifest["splits"]["train"]["num_windows"]
+    assert windows["share/total_tokens"] == round(manifest["mixture"]["achieved"]["total_tokens"], 6)
     assert 0.9 < windows["fill/sft/train"] <= 1
     dataset = numbers(told["dataset"])
     assert dataset["fingerprint"] == manifest["fingerprint"] == told["dataset"].tags["dagster/data_version"]
     assert dataset["train/num_target_tokens"] == manifest["splits"]["train"]["num_target_tokens"]
+    selection = numbers(told["selection"])
+    assert selection["train"] == sum(
+        numbers(told[f"selection/{each}"])["train"] for each in manifest["sources"]
+    )
+    assert selection["by_source"].count("\n") == 1 + len(manifest["sources"])
 
 
 def test_the_preview_on_the_page_has_three_layers_and_is_small_enough_to_be_loaded_often(
@@ -167,7 +179,8 @@ def test_the_preview_on_the_page_has_three_layers_and_is_small_enough_to_be_load
     workspace = good.workspace()
     result = workspace.result("preview")
     linked = preview_metadata(result, workspace.store.path("preview", result.key))
-    assert linked["sessions"].value.count("(http://127.0.0.1:9/store/objects/preview/") == 8
-    assert sum(len(str(value.value).encode()) for value in linked.values()) < 5_000
-    first = workspace.store.path("preview", result.key) / "session-0.svg"
-    assert first.read_text().startswith("<svg")
+    assert linked["sessions"].value.startswith("![token boxes](http://127.0.0.1:9/store/objects/preview/")
+    assert sum(len(str(value.value).encode()) for value in linked.values()) < 2_000
+    sheet = (workspace.store.path("preview", result.key) / "sessions.svg").read_text()
+    headings = ElementTree.fromstring(sheet).findall("{http://www.w3.org/2000/svg}text")
+    assert len(headings) == 8 and all(" trained / " in str(each.text) for each in headings)

@@ -87,6 +87,13 @@ def heading(seq: PreviewSequence) -> str:
     return f"**{name}** {place}  \n**{seq.num_trained:,}** trained / {len(seq):,} tokens{note}"
 
 
+def plain_heading(seq: PreviewSequence) -> str:
+    """The same in one line, where nothing is markup."""
+    name = shortened(one_line(f"{seq.title or seq.item} · {seq.source}"), 56)
+    note = f" · {shortened(one_line(seq.note), 24)}" if seq.note else ""
+    return f"{name} · {seq.num_trained:,} trained / {len(seq):,} tokens{note}"
+
+
 def shortened(text: str, limit: int) -> str:
     """At most `limit` characters: the beginning and, because it holds the stop token, the end."""
     if len(text) <= limit:

@@ -47,12 +47,37 @@ def strip_png(loss_mask: BoolArray, seq_lens: Sequence[int], is_padding: Sequenc
 
 def strip_markdown(loss_mask: BoolArray, seq_lens: Sequence[int], is_padding: Sequence[bool]) -> str:
     """The strip as a Markdown image, its alternative text saying the same in numbers."""
-    png = strip_png(loss_mask, seq_lens, is_padding)
+    return f"![{in_numbers(loss_mask, seq_lens, is_padding)}]({_address(loss_mask, seq_lens, is_padding)})"
+
+
+def in_numbers(loss_mask: BoolArray, seq_lens: Sequence[int], is_padding: Sequence[bool]) -> str:
+    """What the strip shows, in words."""
     padded = sum(length for length, padding in zip(seq_lens, is_padding, strict=True) if padding)
     segments = len(seq_lens) - sum(map(bool, is_padding))
     words = f"{int(np.count_nonzero(loss_mask))} of {len(loss_mask)} tokens trained, {segments} segments"
-    words += f", {padded} padding" if padded else ""
-    return f"![{words}](data:image/png;base64,{base64.b64encode(png).decode()})"
+    return words + (f", {padded} padding" if padded else "")
+
+
+def strip_sheet(windows: Sequence[PreviewWindow]) -> str:
+    """The strips of several windows below each other, each under what it shows, as one SVG."""
+    parts, line = [], HEIGHT + 26
+    for number, each in enumerate(windows):
+        parts_of = each.loss_mask, each.seq_lens, each.is_padding
+        words = f"{each.kind} row {each.row}: {in_numbers(*parts_of)}"
+        parts.append(f'<text x="4" y="{number * line + 16}">{words}</text>')
+        parts.append(
+            f'<image x="4" y="{number * line + 22}" width="{WIDTH}" height="{HEIGHT}" href="{_address(*parts_of)}"/>'
+        )
+    size = f'width="{WIDTH + 8}" height="{max(1, len(windows)) * line + 4}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>text{{font:12px sans-serif;fill:#1b2330}}'
+        f'image{{image-rendering:pixelated}}</style><rect {size} fill="#fff"/>{"".join(parts)}</svg>'
+    )
+
+
+def _address(loss_mask: BoolArray, seq_lens: Sequence[int], is_padding: Sequence[bool]) -> str:
+    png = base64.b64encode(strip_png(loss_mask, seq_lens, is_padding)).decode()
+    return f"data:image/png;base64,{png}"
 
 
 def window_strip(window: PreviewWindow) -> str:

@@ -25,7 +25,8 @@ LONGEST_BOX = 40  # characters
 
 _STYLE = (
     "text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Noto Sans Mono CJK SC',"
-    "monospace;fill:#525b68;text-anchor:middle}.c{text-anchor:start}"
+    "monospace;fill:#525b68;text-anchor:middle}.c,.h{text-anchor:start}"
+    ".h{fill:#1b2330;font-weight:600}"
     ".t{fill:#0b5233;font-weight:600}path{stroke-linejoin:round;stroke-width:2}.b{fill:#eceff2;stroke:#eceff2}"
     ".g{fill:#cff0dc;stroke:#cff0dc}.s{fill:none;stroke:#7d6fc4;stroke-width:1;stroke-dasharray:2 2}"
     ".f{stroke:#16834f}.m{stroke:#aeb6c1}"
@@ -45,9 +46,26 @@ class _Box:
         return len(self.text.encode()) + sum(map(len, self.paths.values()))
 
 
+def token_sheet(sequences: Sequence[tuple[str, PreviewSequence]], max_bytes: int) -> str:
+    """Several sequences below each other, each under its heading and with `max_bytes` for its boxes."""
+    parts, top = [], 0
+    for heading, seq in sequences:
+        boxes, closing = _within(seq, max_bytes)
+        parts.append(f'<text class="h" x="{MARGIN}" y="{top + 19}">{_escaped(heading)}</text>')
+        parts.append(f'<svg y="{top + 22}">{_drawn(boxes, closing)}</svg>')
+        top += 30 + _height(boxes, closing)
+    return _document("".join(parts), max(top, LINE))
+
+
 def token_svg(seq: PreviewSequence, max_bytes: int) -> str:
     """The boxes from the beginning on, as many as fit into `max_bytes`."""
-    left = max_bytes - len(_document([], f"… {len(seq):,} more of {len(seq):,} tokens").encode()) - 16
+    boxes, closing = _within(seq, max_bytes)
+    return _document(_drawn(boxes, closing), _height(boxes, closing))
+
+
+def _within(seq: PreviewSequence, max_bytes: int) -> tuple[list[_Box], str]:
+    """The boxes that fit, and what is said of the rest."""
+    left = max_bytes - len(_document(_drawn([], _rest(len(seq), seq)), 9999).encode()) - 16
     boxes: list[_Box] = []
     for box in _laid_out(seq):
         opens_line = not boxes or boxes[-1].line != box.line
@@ -56,7 +74,11 @@ def token_svg(seq: PreviewSequence, max_bytes: int) -> str:
             break
         boxes.append(box)
     rest = len(seq) - (boxes[-1].stop if boxes else 0)
-    return _document(boxes, f"… {rest:,} more of {len(seq):,} tokens" if rest else "")
+    return boxes, _rest(rest, seq) if rest else ""
+
+
+def _rest(missing: int, seq: PreviewSequence) -> str:
+    return f"… {missing:,} more of {len(seq):,} tokens"
 
 
 def _laid_out(seq: PreviewSequence) -> Iterator[_Box]:
@@ -108,22 +130,34 @@ def _columns(label: str) -> int:
     return columns
 
 
-def _document(boxes: Sequence[_Box], closing: str) -> str:
+def _below(boxes: Sequence[_Box]) -> int:
+    """The first line without boxes."""
+    return boxes[-1].line + 1 if boxes else 0
+
+
+def _height(boxes: Sequence[_Box], closing: str) -> int:
+    return 2 * MARGIN + LINE * max(1, _below(boxes) + bool(closing))
+
+
+def _drawn(boxes: Sequence[_Box], closing: str) -> str:
+    """Boxes, their texts, and the closing line below them."""
     lines: dict[int, str] = {}
     for box in boxes:
         lines[box.line] = lines.get(box.line, "") + box.text
-    below = boxes[-1].line + 1 if boxes else 0
     if closing:
-        lines[below] = f'<tspan class="c" x="{MARGIN}">{closing}</tspan>'
-    height = 2 * MARGIN + LINE * max(1, below + bool(closing))
+        lines[_below(boxes)] = f'<tspan class="c" x="{MARGIN}">{closing}</tspan>'
     paths = "".join(
         f'<path class="{layer}" d="{"".join(box.paths.get(layer, "") for box in boxes)}"/>'
         for layer in _LAYERS
     )
     texts = "".join(f'<text y="{MARGIN + line * LINE + 13}">{text}</text>' for line, text in lines.items())
+    return paths + texts
+
+
+def _document(content: str, height: int) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"><style>{_STYLE}</style>'
-        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>{paths}{texts}</svg>'
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>{content}</svg>'
     )
 
 

@@ -1,11 +1,11 @@
 """Stage `preview`: the candidate's loss masks for the Dagster page, in three layers.
 
-    windows    the first window of each kind as a strip, 512 pixels wide: inline in the page
+    windows    windows as strips, 512 pixels wide: one SVG where somebody serves it, else the first of each kind inline
     diff       one telling session, a line a mask run: inline in the page
-    sessions   token boxes of the telling sessions: SVG files where somebody serves them, else a few inside the Markdown
+    sessions   token boxes of the telling sessions: one SVG where somebody serves it, else a few inside the Markdown
 
 The page loads the metadata of an asset's last hundred materialisations at once, so a materialisation should weigh under
-3 KB; the boxes inside the Markdown (20 KB) are for where no page server runs. The whole page, `preview.html`, is part
+2 KB; the boxes inside the Markdown (20 KB) are for where no page server runs. The whole page, `preview.html`, is part
 of the candidate itself; this reads the candidate and nothing else.
 """
 
@@ -17,15 +17,18 @@ from tokenization.build.layout import version_folder
 from tokenization.build.showing import page_of_build, telling
 from tokenization.hashing import key_of
 from tokenization.object_store import shown as shown_place
-from tokenization.preview.markdown import heading, markdown_preview, mask_diff
+from tokenization.preview.markdown import markdown_preview, mask_diff, plain_heading
 from tokenization.preview.model import PreviewWindow
-from tokenization.preview.strip import window_strip
-from tokenization.preview.svg import token_svg
+from tokenization.preview.strip import strip_sheet, window_strip
+from tokenization.preview.svg import token_sheet
 from tokenization.stages.workspace import Workspace
 
-CODE = "2"
+CODE = "3"
+SHEET, STRIPS = "sessions.svg", "windows.svg"
 INLINE = 1000  # characters of Markdown that the page shows without a click
+DIFF = 400  # of those, for a diff that comes with every build
 PICTURES, PICTURE_BYTES = 8, 60_000
+WINDOWS = 8
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
@@ -39,26 +42,22 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     build = version_folder(workspace.out, workspace.result("candidate").fingerprint)
     page = page_of_build(build)
     shown = telling(page.sequences)
-    pictures = [token_svg(each, PICTURE_BYTES) for each in shown[:PICTURES]]
+    sheet = token_sheet([(plain_heading(each), each) for each in shown[:PICTURES]], PICTURE_BYTES)
+    all_strips = strip_sheet(page.windows[:WINDOWS])
     with workspace.store.writing("preview", key) as folder:
-        for number, picture in enumerate(pictures):
-            (folder / picture_name(number)).write_text(picture, encoding="utf-8")
+        (folder / STRIPS).write_text(all_strips, encoding="utf-8")
+        (folder / SHEET).write_text(sheet, encoding="utf-8")
     markdown = markdown_preview(shown)
     windows = strips(page.windows)
-    diff = mask_diff(shortest_chat(shown), INLINE - 20) if shown else ""
+    diff = mask_diff(shortest_chat(shown), DIFF) if shown else ""
     return {
-        "fingerprint": key_of(markdown, windows, diff, pictures),
+        "fingerprint": key_of(markdown, windows, diff, sheet, all_strips),
         "windows": windows,
         "diff": diff,
         "markdown": markdown,
-        "headings": [heading(each) for each in shown[:PICTURES]],
         "page": str(build / "preview.html"),
         "sequences": len(page.sequences),
     }
-
-
-def picture_name(number: int) -> str:
-    return f"session-{number}.svg"
 
 
 def strips(windows: list[PreviewWindow]) -> str:
