@@ -127,14 +127,13 @@ def leaks_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def built_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a build: windows, tokens and targets of training, the mixture; the windows that are held out."""
+    """Of a build: windows, tokens and targets of training, and the mixture."""
     train = value["splits"]["train"]
     return {
         "dagster/row_count": train["num_windows"],
         "train/num_tokens": train["num_tokens"],
         "train/num_target_tokens": train["num_target_tokens"],
         "trained_fraction": round(train["num_target_tokens"] / max(1, train["num_tokens"]), 6),
-        "validation/num_windows": value["splits"]["validation"]["num_windows"],
         **share(value),
     }
 
@@ -149,7 +148,7 @@ def windows_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
         "dagster/row_count": train["windows"],
         **{name: part for name, part in fill.items() if name.endswith("/train")},
         **asked_share(value),
-        "splits": dg.MetadataValue.md(splits_table(value["splits"])),
+        "held_out_windows": value["splits"]["validation"]["windows"],
     }
 
 
@@ -167,19 +166,11 @@ def asked_share(value: Mapping[str, Any]) -> dict[str, float]:
     return {f"share/{mixture['unit']}": round(mixture["achieved"][mixture["unit"]], 6)} if mixture else {}
 
 
-def splits_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """Windows and tokens of padding in each split."""
-    columns = ("windows", "padding")
-    return by_source(
-        {split: {name: counts[name] for name in columns} for split, counts in splits.items()}, "split"
-    )
-
-
-def by_source(rows: Mapping[str, Mapping[str, Any]], what: str = "source") -> str:
+def by_source(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """A table, a row for each; columns that are zero in all of them are left out."""
     columns = dict.fromkeys(name for numbers in rows.values() for name, number in numbers.items() if number)
     lines = [
-        [what, *(name.replace("_", " ") for name in columns)],
+        ["source", *(name.replace("_", " ") for name in columns)],
         ["-"] * (1 + len(columns)),
         *([name, *(f"{numbers.get(column, 0):,}" for column in columns)] for name, numbers in rows.items()),
     ]

@@ -57,8 +57,9 @@ def items_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefin
         retry_policy=RETRIES,
         metadata={"dagster/column_schema": INDEX_COLUMNS},
         description=(
-            f"The {noun} of source `{source.name}`: read, decoded, cleaned, each with its file and place. `dagster/"
-            f"row_count` of `rows_read` were kept; `set_aside/REASON` counts the rest, and the build's quarantine keeps it."
+            f"The {noun} of source `{source.name}`: read, decoded, cleaned, each with its file and place. Of "
+            f"`rows_read`, `dagster/row_count` were kept; `set_aside/REASON` counts the rest, which the build's "
+            f"quarantine keeps."
         ),
     )
     def items(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult[None]:

@@ -2,7 +2,7 @@
 
 Dagster renders http links and not file ones, so what a build's preview and a gallery are is served from here: HTML and
 SVG files below the folder this was started in, to this machine alone, nothing else. The address travels in
-`TOKENMILL_PAGES`, which `assets.links` reads.
+`TOKENMILL_PAGES`, which `assets.links` reads, and is remembered in the instance's folder for the next start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from assets.links import PAGES
+from assets.links import PAGES, remember, remembered
 from pipelines.home import dagster_home
 
 HERE = "127.0.0.1"
@@ -43,21 +43,31 @@ class Pages(SimpleHTTPRequestHandler):
         """Nothing: Dagster's own words are enough."""
 
 
-def serve_pages(folder: Path, port: int = 0) -> ThreadingHTTPServer:
-    """The server, at work in a thread; port 0 takes any that is free."""
-    server = ThreadingHTTPServer((HERE, port), partial(Pages, directory=str(folder)))
+def serve_pages(folder: Path, port: int = 0, wish: int = 0) -> ThreadingHTTPServer:
+    """The server, at work in a thread; port 0 takes the one wished for, or any where that is taken."""
+    handler = partial(Pages, directory=str(folder))
+    try:
+        server = ThreadingHTTPServer((HERE, port or wish), handler)
+    except OSError:
+        if port:
+            raise
+        server = ThreadingHTTPServer((HERE, 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
 
 @click.command()
 @click.option("--port", default=3000, help="Of the page.", show_default=True)
-@click.option("--pages-port", default=0, help="Of the HTML pages; 0 takes any that is free.")
+@click.option(
+    "--pages-port", default=0, help="Of the HTML pages; 0 takes the last time's, else any that is free."
+)
 def main(port: int, pages_port: int) -> None:
     """The Dagster page, until Ctrl-C."""
-    dagster_home()
-    server = serve_pages(Path.cwd(), pages_port)
+    home = dagster_home()
+    last = remembered(home)
+    server = serve_pages(Path.cwd(), pages_port, int(last.rpartition(":")[2]) if last else 0)
     address = f"http://{HERE}:{server.server_port}"
+    remember(home, address)
     command = [
         *(sys.executable, "-m", "dagster", "dev"),
         *("-w", str(WORKSPACE), "-h", HERE, "-p", str(port)),
