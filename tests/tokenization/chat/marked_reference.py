@@ -16,6 +16,7 @@ two of the other's. Ids then differ too, which tests count.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class MarkedReference:
 
     other: Any  # transformers' tokenizer, with the template
     tokenizer: Any  # ours: the bytes of a token, which ids are control tokens
-    end_token: str = ""  # what the template puts behind the last answer's stop
+    end_token: bytes = b""  # what the template puts behind the last answer's stop
     used: Counter[str] = field(default_factory=Counter)  # rule -> answers that it explained something of
 
     @property
@@ -76,7 +77,7 @@ class MarkedReference:
         found = np.zeros(len(raw), bool)
         said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
         self.used["flagged"] += any(messages[place].get("train") is False for place in said)
-        runs = [run for run in runs_of(marks) if raw[slice(*run)].decode() != self.end_token]
+        runs = [run for run in self._runs(messages, tools, raw, marks) if raw[slice(*run)] != self.end_token]
         if answers == {len(messages) - 1}:
             said, runs = said[-1:], runs[-1:]
         assert len(runs) == len(said), text
@@ -89,6 +90,19 @@ class MarkedReference:
             self.used["supplied"] += begin > start
             self.used["behind"] += bool(marks[stop : end if place < said[-1] else None].any())
         return found
+
+    def _runs(self, messages: Sequence[Any], tools: Any, raw: bytes, marks: Bytes) -> list[tuple[int, int]]:
+        """What is marked, in runs of one answer: two answers in a row may be marked without a gap."""
+        edges: set[int] = set()
+        for place in range(1, len(messages)):
+            if messages[place - 1]["role"] == messages[place]["role"] == "assistant":
+                before = self.text_of(messages[:place], tools).encode()
+                edges |= {len(before)} if raw.startswith(before) else set()
+        split: list[tuple[int, int]] = []
+        for start, end in runs_of(marks):
+            inner = [start, *sorted(edge for edge in edges if start < edge < end), end]
+            split += list(itertools.pairwise(inner))
+        return split
 
     def _supplied(self, before: Sequence[Any], tools: Any, raw: bytes, start: int) -> int:
         """Where the generation prompt ends, as far as the text goes along with it."""
@@ -105,15 +119,15 @@ class MarkedReference:
         """How many bytes they share, no control token cut."""
         both = zip(raw, prompt, strict=False)
         shared = next((n for n, (a, b) in enumerate(both) if a != b), min(len(raw), len(prompt)))
-        open_end = raw.rfind(b"<", 0, shared)
-        cut = [stop for stop in self.stops if open_end >= 0 and raw.startswith(stop, open_end)]
-        return open_end if any(open_end + len(stop) > shared for stop in cut) else shared
+        begin = raw.rfind(b"<", 0, shared)
+        tokens = [len(stop) for stop in self.stops for side in (raw, prompt) if side.startswith(stop, begin)]
+        return begin if begin >= 0 and any(begin + length > shared for length in tokens) else shared
 
     def _stop(self, raw: bytes) -> int:
         """Where the last control token of a run ends that the template writes behind every answer."""
         end = len(raw.rstrip())
-        if self.end_token and raw[:end].endswith(self.end_token.encode()):
-            end = len(raw[: end - len(self.end_token.encode())].rstrip())
+        if self.end_token and raw[:end].endswith(self.end_token):
+            end = len(raw[: end - len(self.end_token)].rstrip())
         assert raw[:end].endswith(self.stops), raw[-60:]
         return end
 
