@@ -72,9 +72,9 @@ class View(Protocol):
         """This message with STUB as its reasoning, or None where it has none."""
         ...
 
-    def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
-        """Which part of this message (its content, or everything it says) is not in this text, a part of
-        the rendering of the first `count` messages."""
+    def absent_from(self, text: str, place: int, count: int, *, calls: bool, reasoning: bool) -> str | None:
+        """Which part of this message (its content, and its calls and reasoning where asked for) is not in this text,
+        a part of the rendering of the first `count` messages."""
         ...
 
     @property

@@ -414,7 +414,8 @@ class TargetFinder:
                 sequence.text[start:stop],
                 place,
                 sequence.messages,
-                everything=answer and not self.mask_reasoning,
+                calls=answer,
+                reasoning=answer and not self.mask_reasoning,
             )
             if missing and answer:
                 raise Refusal("answer_lost", f"message {place}: the template drops {missing}")

@@ -57,14 +57,15 @@ class _View:
         """This message's content; of an inserted one, nothing."""
         return self.session[self.origin[place]].get("content", "") if self.origin[place] >= 0 else ""
 
-    def said(self, place: int, *, everything: bool) -> Iterator[tuple[str, Any]]:
+    def said(self, place: int, *, calls: bool, reasoning: bool) -> Iterator[tuple[str, Any]]:
         """What a message says, part by part: its name for people, and the string or object."""
         if self.origin[place] < 0:
             return
         message = self.session[self.origin[place]]
         yield CONTENT, message.get("content", "")
-        if everything:
+        if reasoning:
             yield REASONING, message.get("reasoning_content", "")
+        if calls:
             for call in message.get("tool_calls") or ():
                 yield CALL_NAME, call["function"]["name"]
                 yield CALL_ARGUMENTS, call["function"]["arguments"]
@@ -93,12 +94,12 @@ class DirectView(_View):
     def render_with(self, count: int, *others: Message) -> Text:
         return self.bound.render([*self.messages[:count], *others], self.tools)
 
-    def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
+    def absent_from(self, text: str, place: int, count: int, *, calls: bool, reasoning: bool) -> str | None:
         """Two looks: the string itself must be there, and so must a stub in its place (a short answer may
         stand in a text by chance)."""
         shown = self._shown_stubs(count)
         parts: Counter[str] = Counter()
-        for name, value in self.said(place, everything=everything):
+        for name, value in self.said(place, calls=calls, reasoning=reasoning):
             parts[name] += 1
             leaves = list(_leaves(value))
             if any(not _is_written(leaf, text) for leaf in leaves):
@@ -309,8 +310,8 @@ class SymbolicView(_View):
         """None: sessions with ranges are rendered one by one."""
         return None
 
-    def absent_from(self, text: str, place: int, count: int, *, everything: bool) -> str | None:
-        for name, value in self.said(place, everything=everything):
+    def absent_from(self, text: str, place: int, count: int, *, calls: bool, reasoning: bool) -> str | None:
+        for name, value in self.said(place, calls=calls, reasoning=reasoning):
             if isinstance(value, SymbolicText):
                 slot = self.ledger.slot(value.plain)
             elif isinstance(value, OpaqueJson):

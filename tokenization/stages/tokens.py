@@ -34,7 +34,7 @@ from tokenization.stages.text_pieces import rows_by_chunk
 from tokenization.stages.tokenizer import opened, tokenizer_path
 from tokenization.stages.workspace import Workspace
 
-CODE = "4"
+CODE = "5"
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:

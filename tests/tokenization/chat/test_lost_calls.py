@@ -28,6 +28,16 @@ def test_a_second_call_that_the_template_drops_sets_the_session_aside(second: di
     assert [(e.row, e.reason) for e in rendered.set_aside] == [(1, "answer_lost"), (2, "answer_lost")]
 
 
+def test_a_dropped_call_sets_the_session_aside_also_where_reasoning_is_masked() -> None:
+    tokenizer = byte_tokenizer(chat_templates.MARKERS)
+    told = {"role": "system", "content": "", "tool_calls": [call("f", a="x")], "train": True}
+    answer = [user("q"), assistant("a", reasoning_content="r", tool_calls=[call("f", a="x")])]
+    ask = renderer(chat_templates.CHATML, tokenizer, reasoning="masked", history="last")
+    rendered = ask.render(table([told], answer, [user("q"), assistant("a", reasoning_content="r")]))
+    assert rendered.session.tolist() == [2]
+    assert [(e.row, e.reason) for e in rendered.set_aside] == [(0, "answer_lost"), (1, "answer_lost")]
+
+
 @pytest.mark.parametrize("between", ["", "</s>", "\n</s>"])
 def test_chatml_without_its_stop_is_refused_whatever_else_would_stop_it(between: str) -> None:
     source = chat_templates.CHATML.replace("<|im_end|>", "<|im_end|>" + between)
