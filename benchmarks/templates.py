@@ -34,7 +34,7 @@ from tokenization.ingest.sessions import ChatOptions, read_sessions
 from tokenization.recipe.model import ChatSpec
 from tokenization.recipe.parts import TokenizerSpec
 from tokenization.stages.chat_chunk import ASIDE, RenderJob
-from tokenization.stages.chat_tokens import encode_chunk, fit_chunk
+from tokenization.stages.chat_jobs import encode_chunk, fit_chunk
 from tokenization.stages.chat_tools import renderer_of
 from tokenization.stages.documents import ROWS
 from tokenization.stages.tables import open_table, write_table

@@ -170,8 +170,8 @@ class PlainSessions:
 
 
 NONE = PlainSessions(
-    np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint32), (), pa.array([], pa.string())
-)
+    np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint32), (), pa.nulls(0, pa.string())
+)  # `pa.array` would import pandas, here where every build passes
 
 
 def of_turns(column: pa.ChunkedArray, eligible: BoolArray | None = None) -> PlainSessions:

@@ -11,7 +11,7 @@ import pytest
 from builds_read import dataset_of, items_of, segments_of
 from small_recipes import Project, json_lines, web_rows
 
-from tokenization.stages import chat_tokens, documents, text_tokens
+from tokenization.stages import chat_jobs, documents, text_tokens
 
 TOKENS = [f"tokens/{name}" for name in ("books", "questions", "talks", "web")]
 LAST = [
@@ -26,7 +26,7 @@ def nothing_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("something was encoded again")
 
     monkeypatch.setattr(text_tokens, "encode_chunk", refuse)
-    monkeypatch.setattr(chat_tokens, "encode_chunk", refuse)
+    monkeypatch.setattr(chat_jobs, "encode_chunk", refuse)
 
 
 def observations(project: Project) -> list[Any]:

@@ -20,10 +20,8 @@ import numpy as np
 
 from tokenization import shards
 from tokenization.build.layout import replace_folder, version_manifest, versions_folder
-from tokenization.build.showing import page_of_build
 from tokenization.hashing import file_digest, key_of
 from tokenization.object_store import shown
-from tokenization.preview.page import html_page
 from tokenization.stages import chat_tokens, items, leaks, quarantine
 from tokenization.stages.accounts import ledger_of, source_accounts
 from tokenization.stages.documents import INDEX
@@ -89,6 +87,9 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
 
 def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     """Write everything into the folder; the manifest, which is written last."""
+    from tokenization.build.showing import page_of_build
+    from tokenization.preview.page import html_page
+
     recipe = workspace.recipe
     tokenizer = opened(workspace)
     template = chat_tokens.template_of(workspace) if recipe.chat_sources else None

@@ -10,22 +10,35 @@ import threading
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tokenization.build.proof import Prover
-from tokenization.build.proving import demands_of, served_template
-from tokenization.chat.rendering import ChatOptions, Renderer
-from tokenization.chat.report import check_stop
 from tokenization.chat.roles import Role
 from tokenization.chat.templates import ChatTemplate
 from tokenization.recipe.model import ChatSpec
 from tokenization.tokenizer.encoder import open_tokenizer
 
+if TYPE_CHECKING:
+    from tokenization.build.proof import Prover
+    from tokenization.chat.rendering import ChatOptions, Renderer
+
 MOST_OPEN = 8  # renderers and provers kept: some recipes
 _OPENING = threading.Lock()  # two threads that ask at once get the same one
 
 
+def roles_of(chat: ChatSpec) -> dict[str, Role]:
+    """The recipe's own roles."""
+    return {
+        name: Role(
+            **{field.name: getattr(role, field.name) for field in fields(Role) if hasattr(role, field.name)}
+        )
+        for name, role in chat.roles.items()
+    }
+
+
 def options_of(chat: ChatSpec) -> ChatOptions:
     """The recipe's `chat` section in the renderer's words."""
+    from tokenization.chat.rendering import ChatOptions
+
     return ChatOptions(
         loss_on=chat.loss_on,
         train_on_prompt=chat.train_on_prompt,
@@ -35,23 +48,12 @@ def options_of(chat: ChatSpec) -> ChatOptions:
         reasoning=chat.reasoning,
         around_answers=chat.around_answers,
         template_kwargs=chat.template_kwargs,
-        roles={
-            name: Role(
-                **{
-                    field.name: getattr(role, field.name)
-                    for field in fields(Role)
-                    if hasattr(role, field.name)
-                }
-            )
-            for name, role in chat.roles.items()
-        },
+        roles=roles_of(chat),
     )
 
 
 def load_template(chat: ChatSpec, tokenizer: Path, folder: Path) -> ChatTemplate:
-    return ChatTemplate.load(
-        chat.template, open_tokenizer(tokenizer), roles=options_of(chat).roles, folder=folder
-    )
+    return ChatTemplate.load(chat.template, open_tokenizer(tokenizer), roles=roles_of(chat), folder=folder)
 
 
 def template_fingerprint(tokenizer: Path, chat_json: str, folder: Path) -> str:
@@ -67,6 +69,9 @@ def renderer_of(tokenizer: Path, chat_json: str, folder: Path) -> Renderer:
 
 @lru_cache(maxsize=MOST_OPEN)
 def _renderer(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Renderer:
+    from tokenization.chat.rendering import Renderer
+    from tokenization.chat.report import check_stop
+
     chat = ChatSpec.model_validate_json(chat_json)
     renderer = Renderer(load_template(chat, tokenizer, folder), open_tokenizer(tokenizer), options_of(chat))
     check_stop(renderer)
@@ -82,6 +87,9 @@ def prover_of(tokenizer: Path, chat_json: str, folder: Path) -> Prover:
 @lru_cache(maxsize=MOST_OPEN)
 def _prover(tokenizer: Path, chat_json: str, folder: Path, fingerprint: str) -> Prover:
     """Of the renderer it knows the template alone."""
+    from tokenization.build.proof import Prover
+    from tokenization.build.proving import demands_of, served_template
+
     chat = ChatSpec.model_validate_json(chat_json)
     opened_tokenizer = open_tokenizer(tokenizer)
     template = load_template(chat, tokenizer, folder)

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from tokenization.hashing import key_of
 from tokenization.stages import chat_tokens, text_pieces
-from tokenization.stages.chat_chunk import RenderJob
 from tokenization.stages.documents import load_index
 from tokenization.stages.draw import draws, load_encoded
 from tokenization.stages.running import run_jobs
@@ -99,6 +98,8 @@ def encoded(workspace: Workspace, name: str) -> dict[str, Any]:
 
 def rendered(workspace: Workspace, name: str) -> dict[str, Any]:
     """A chat source's summary."""
+    from tokenization.stages import chat_jobs
+
     chunks = workspace.result("documents", name).value["chunks"]
     chosen = is_kept(load_slice(workspace, name))
     kept = [rows for _, rows in rows_by_chunk(workspace, name, len(chunks), chosen)]
@@ -109,22 +110,20 @@ def rendered(workspace: Workspace, name: str) -> dict[str, Any]:
         else [rows for _, rows in rows_by_chunk(workspace, name, len(chunks), chosen & prompted)]
     )
     depends = chat_tokens.depends(workspace)
-    jobs: list[RenderJob] = []
+    jobs: list[Any] = []
     for number, (chunk, rows) in enumerate(zip(chunks, kept, strict=True)):
         if not len(rows):
             continue
         key = key_of("tokens", CODE, chunk, rows.tobytes().hex(), *depends)
         if trained is None:
-            jobs.append(chat_tokens.job(workspace, chunk, rows, key))
+            jobs.append(chat_jobs.job(workspace, chunk, rows, key))
         else:
             key = key_of(key, "prompts", trained[number].tobytes().hex())
-            jobs.append(chat_tokens.job(workspace, chunk, rows, key, trained[number]))
+            jobs.append(chat_jobs.job(workspace, chunk, rows, key, trained[number]))
     size = int(workspace.result("documents", name).value["text_bytes"])
-    threads = chat_tokens.threads_serve(jobs)
-    metas, workers = run_jobs(
-        workspace, "tokens", chat_tokens.encode_chunk, jobs, size, name, threads=threads
-    )
-    keys, metas, fitted = chat_tokens.fit(workspace, jobs, metas, name, threads=threads)
+    threads = chat_jobs.threads_serve(jobs)
+    metas, workers = run_jobs(workspace, "tokens", chat_jobs.encode_chunk, jobs, size, name, threads=threads)
+    keys, metas, fitted = chat_jobs.fit(workspace, jobs, metas, name, threads=threads)
     reasons: Counter[str] = Counter()
     for meta in metas:
         reasons.update(meta["set_aside"])
