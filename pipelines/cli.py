@@ -20,7 +20,11 @@ from pipelines.places import BuildDirectory, Place
 from tokenization.errors import TokenmillError
 
 Command = Callable[..., Any]
-COLLECTED = 100_000, 10, 50  # importing Dagster makes a million objects that stay: each look over them costs 0.2 s
+COLLECTED = (
+    100_000,
+    10,
+    50,
+)  # importing Dagster makes a million objects that stay: each look over them costs 0.2 s
 
 
 def explained(command: Command) -> Command:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SAMPLE_EVERY = (
     512  # one session of a shape in so many, its first included, is compared with the template itself
 )
+PROBATION = 32  # sessions of a shape that a plan of suppositions is tried on; where most fail, it is left
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,20 @@ def _group(
             SetAside(row, plan.refusal.reason, plan.refusal.detail) for row in plain.rows[sessions].tolist()
         ]
         return [], refused, missed
-    for session in sessions[::SAMPLE_EVERY].tolist():
+
+    def case_of(session: int) -> Case:
         own = plain.messages(session)
-        case = Case(int(plain.rows[session]), own, None, keys, verdict.targets, shape[3], everything)
-        if not renderer.bears_out(plan, case):
-            return [], [], np.concatenate([sessions, missed])
+        return Case(int(plain.rows[session]), own, None, keys, verdict.targets, shape[3], everything)
+
+    if plan.is_supposed:
+        tried = [renderer.is_as_planned(plan, case_of(own)) for own in sessions[:PROBATION].tolist()]
+        if 2 * sum(tried) < len(tried):
+            return [], [], np.sort(np.concatenate([sessions, missed]))
+        tried += [renderer.is_as_planned(plan, case_of(own)) for own in sessions[PROBATION:].tolist()]
+        holds = np.array(tried, bool)
+        sessions, missed = sessions[holds], np.sort(np.concatenate([missed, sessions[~holds]]))
+    elif not all(renderer.bears_out(plan, case_of(own)) for own in sessions[::SAMPLE_EVERY].tolist()):
+        return [], [], np.concatenate([sessions, missed])
     values = [_column(slot, plain, sessions) for slot in plan.slots]
     blocks = [
         Block(

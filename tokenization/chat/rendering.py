@@ -246,7 +246,9 @@ class Renderer:
             return None, None
         shape = case.keys, tools, case.targets, case.untrained, case.everything
         plan = self.planner.plan(shape, case.messages, case.tools)
-        return plan, plan.fill(case.messages, case.tools) if plan else None
+        if plan is None or (plan.is_supposed and not self.is_as_planned(plan, case)):
+            return None, None
+        return plan, plan.fill(case.messages, case.tools)
 
     def _direct(self, case: Case) -> list[Draft]:
         """The session through the template itself."""
@@ -286,7 +288,7 @@ class Renderer:
         served = [i for i, (plan, filled) in enumerate(planned) if plan and filled is not None]
         for number in _sample(served, cases):
             plan = planned[number][0]
-            if plan is not None and not plan.refusal:
+            if plan is not None and not plan.refusal and not plan.is_supposed:
                 self.bears_out(plan, cases[number])
 
     def is_broken(self, plan: Plan) -> bool:
@@ -295,12 +297,12 @@ class Renderer:
 
     def bears_out(self, plan: Plan, case: Case) -> bool:
         """Whether the plan is sound, as far as this session shows; it is broken for good where it is not."""
-        if not self.is_broken(plan) and not self._is_borne_out(plan, case):
+        if not self.is_broken(plan) and not self.is_as_planned(plan, case):
             self._broken[id(plan)] = plan
             self.mismatches.append(f"row {case.row}: the skeleton is not the template's rendering")
         return not self.is_broken(plan)
 
-    def _is_borne_out(self, plan: Plan, case: Case) -> bool:
+    def is_as_planned(self, plan: Plan, case: Case) -> bool:
         """Whether the template's own rendering of this session is what the plan says."""
         filled = [plan.text(i, case.messages, case.tools) for i in range(len(plan.sequences))]
         if any(sequence.is_spliced for sequence in plan.sequences):

@@ -3,10 +3,12 @@
 A `SymbolicText` is a string whose private-use characters are *slots*: places for a content string, perhaps
 stripped or written as JSON on the way. It goes through a template like any string. What the template does
 to it is either exact for every text (concatenation, `trim`, `tojson`), or exact for texts that meet a
-condition which is written down (`'x' in content` is false: only where x is not in it), or refused
-(`NotSymbolic`: the length, a slice): such sessions are rendered one by one.
+condition which is written down (`'x' in content` is false: only where x is not in it), or supposed (its length, and
+what else is asked of it and answered in numbers: answered for one session's text, so that each other session must be
+rendered to see whether it holds), or refused (`NotSymbolic`: a slice): such sessions are rendered one by one.
 
-Guarantees: if the conditions hold, filling the slots gives what the template renders for those texts.
+Guarantees: if the conditions hold, and nothing is supposed, filling the slots gives what the template renders for
+those texts.
 Slots stand for texts with at least one character that is not white space.
 Price: a few Python calls for each string operation of the template, once a shape.
 """
@@ -61,7 +63,7 @@ class Slot:
 class Condition:
     """What must be so for a rendering to hold: the slot's text does not contain, begin with, … `text`."""
 
-    kind: str  # absent | not_prefix | not_suffix | not_equal | distinct
+    kind: str  # absent | not_prefix | not_suffix | not_equal | distinct | supposed: only rendering tells
     slot: Slot
     text: str = ""
     other: Slot | None = None  # for distinct
@@ -75,7 +77,7 @@ class Condition:
             return not value.endswith(self.text)
         if self.kind == "not_equal":
             return value != self.text
-        return value != other
+        return self.kind == "supposed" or value != other
 
     def hold_in(self, values: Sequence[str]) -> list[bool]:
         """The same for many texts, where no other one matters."""
@@ -92,6 +94,7 @@ class Ledger:
     protects: Callable[[str], bool]  # whether a text holds what escaped content never holds
     slots: list[Slot] = field(default_factory=list)
     conditions: set[Condition] = field(default_factory=set)
+    example: Callable[[Slot], str] | None = None  # one session's text for a slot
     _characters: dict[Slot, str] = field(default_factory=dict)
     _of_string: dict[tuple[int, tuple[str | int, ...]], list[str]] = field(default_factory=dict)
 
@@ -136,6 +139,16 @@ class Ledger:
         if self.protects(text) or (kind == "not_equal" and not text.strip()):
             return
         self.conditions.add(Condition(kind, self.slot(character), text))
+
+    def supposed(self, text: str) -> str:
+        """The text with one session's strings in its slots, of each of which more is supposed than conditions say."""
+        if self.example is None:
+            raise NotSymbolic("the template measures a text")
+        for character in set(SLOT_PATTERN.findall(text)):
+            slot = self.slot(character)
+            self.conditions.add(Condition("supposed", slot))
+            text = text.replace(character, self.example(slot))
+        return text
 
 
 def _refuse(name: str) -> Callable[..., NoReturn]:
@@ -289,13 +302,26 @@ class SymbolicText(str):
             self.ledger.require("absent", match[0], text)
 
 
-_REFUSED_OF_TEXT = (
-    "__len__ __getitem__ __iter__ __mod__ __rmod__ __mul__ __rmul__ __lt__ __le__ __gt__ __ge__ capitalize "
-    "casefold center count encode expandtabs find format format_map index isalnum isalpha isascii isdecimal "
-    "isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower maketrans "
-    "partition removeprefix removesuffix rfind rindex rjust rpartition splitlines swapcase title translate "
-    "upper zfill __format__ __html__"
+def _suppose(name: str) -> Callable[..., Any]:
+    def supposed(text: SymbolicText, *others: Any) -> Any:
+        if any(isinstance(other, SymbolicText) for other in others):
+            raise NotSymbolic(f"the template uses {name} of two texts")
+        return getattr(text.ledger.supposed(text.plain), name)(*others)
+
+    return supposed
+
+
+_SUPPOSED_OF_TEXT = (
+    "__len__ count find index isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable "
+    "isspace istitle isupper rfind rindex __lt__ __le__ __gt__ __ge__"
 )
+_REFUSED_OF_TEXT = (
+    "__getitem__ __iter__ __mod__ __rmod__ __mul__ __rmul__ capitalize casefold center encode expandtabs format "
+    "format_map join ljust lower maketrans partition removeprefix removesuffix rjust rpartition splitlines swapcase "
+    "title translate upper zfill __format__ __html__"
+)
+for _name in _SUPPOSED_OF_TEXT.split(" "):
+    setattr(SymbolicText, _name, _suppose(_name))
 for _name in _REFUSED_OF_TEXT.split(" "):
     setattr(SymbolicText, _name, _refuse(_name))
 

@@ -63,6 +63,14 @@ COUNTING = """{%- for m in messages %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant ' }}{%- endif %}"""
 
+# It treats short texts otherwise than long ones.
+MEASURING = """{%- for m in messages %}
+{{- '<|im_start|>' + m.role + '\\n' }}
+{%- if m.content | length > 4 %}{{- '[long]\\n' }}{%- endif %}
+{{- m.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"""
+
 # It marks only the words, not the stop.
 MARKED_WITHOUT_STOP = """{%- for m in messages %}
 {{- '<|im_start|>' + m.role + '\\n' }}
@@ -89,6 +97,7 @@ EVERY = {
     "trimming": TRIMMING,
     "nosy": NOSY,
     "counting": COUNTING,
+    "measuring": MEASURING,
     "marked_without_stop": MARKED_WITHOUT_STOP,
     "selective": SELECTIVE,
 }

@@ -82,13 +82,14 @@ def test_every_session_has_targets_that_end_in_a_stop_or_a_reason(session: list[
             assert set(ids[rendered.span_stop[spans] - 1].tolist()) <= rendered.stop_ids
 
 
-def test_most_templates_are_served_by_skeletons_and_those_that_measure_text_are_not() -> None:
+def test_most_templates_are_served_by_skeletons_those_that_measure_text_by_supposed_ones() -> None:
     rows = table(*[[user(f"q{i}"), assistant(f"a{i}")] for i in range(20)])
     for name, ask in RENDERERS.items():
         fresh = Renderer(ask.template, ask.tokenizer, ask.options)
         fresh.render(rows)
         served = [plan for plan in fresh.planner.plans.values() if plan]
-        assert bool(served) == (name not in ("counting", "selective")), name
+        assert bool(served) == (name != "selective"), name
+        assert all(plan.is_supposed == (name in ("counting", "measuring")) for plan in served), name
 
 
 def test_a_condition_that_fails_sends_one_session_to_the_template() -> None:
@@ -99,6 +100,32 @@ def test_a_condition_that_fails_sends_one_session_to_the_template() -> None:
     cases, _ = ask.cases(rows)
     assert [ask._filled(case)[1] is None for case in cases] == [True, True, False]
     assert_same(ask.render(rows), directly(ask, rows))
+
+
+def test_a_supposition_holds_for_some_sessions_and_the_template_serves_the_others() -> None:
+    texts = ["much longer" if i % 5 == 4 else "abcd"[: 1 + i % 4] for i in range(60)]
+    rows = table(*[[user("why?"), assistant(text)] for text in texts])
+    ask = renderer(chat_templates.MEASURING, TOKENIZER)
+    left: list[int] = []
+    cases = ask.cases
+
+    def watched(sessions: Any, rows: Any = None, prompted: Any = ()) -> Any:
+        left.extend(rows or ())
+        return cases(sessions, rows, prompted)
+
+    ask.cases = watched  # type: ignore[method-assign]
+    assert_same(ask.render(rows), directly(ask, rows))
+    assert left == [i for i, text in enumerate(texts) if len(text) > 4]
+
+
+def test_a_supposition_that_holds_for_few_is_given_up() -> None:
+    rows = table(*[[user("why?"), assistant("w" * i)] for i in range(1, 80)])
+    ask = renderer(chat_templates.COUNTING, TOKENIZER)
+    looked: list[int] = []
+    planned = ask.is_as_planned
+    ask.is_as_planned = lambda plan, case: looked.append(case.row) or planned(plan, case)  # type: ignore[method-assign,func-returns-value]
+    assert_same(ask.render(rows), directly(ask, rows))
+    assert looked[:32] == list(range(32))
 
 
 def test_neighbours_do_not_change_a_session() -> None:
