@@ -8,7 +8,9 @@ The sessions: every Alpaca, ShareGPT and messages chat of DATA that is roles and
     trl             the peer's script: `apply_chat_template` with assistant masks, then its packing, two processes
     proved          every stage of a build from the file to the candidate's shards, manifest and ledger, masks proved
     rendered        the same without the proof (left out by this benchmark; no build does that)
-    not compiled    `proved` and `trl` on half as many sessions of a template that asks for the length of every text
+    measuring       `proved` and `trl` on half as many sessions of a template that asks for the length of every text, so
+                    that no plan is sure and each session is rendered
+    slicing         the same with a template that takes texts apart, which no plan serves
 
 Both sides count from after their imports, with the tokenizer loaded. One JSON line a run, then the table in Markdown
 (`--out FILE` writes it). Ratios are of medians over the runs; as the cases take turns, they hold on a busy machine.
@@ -17,6 +19,7 @@ Both sides count from after their imports, with the tokenizer loaded. One JSON l
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import shutil
@@ -33,10 +36,12 @@ import orjson
 
 STAGES = ("documents", "selection", "tokenizer", "tokens", "windows", "candidate")
 TEMPLATE, TOKENIZER = "templates/trl-qwen2_5_training.jinja", "tokenizers/qwen2.5"
-MEASURING = (
-    "{%- for m in messages %}{%- if m.content | length < 0 %}"
-    "{{- raise_exception('no') }}{%- endif %}{%- endfor %}"
-)
+RESISTING = {  # what is put behind the template
+    "measuring": "{%- for m in messages %}{%- if m.content | length < 0 %}"
+    "{{- raise_exception('no') }}{%- endif %}{%- endfor %}",
+    "slicing": "{%- for m in messages %}{%- if m.content[:3] == '\x00\x00\x00' %}"
+    "{{- raise_exception('no') }}{%- endif %}{%- endfor %}",
+}
 
 
 def main() -> None:
@@ -109,6 +114,8 @@ def write_chats(sessions: list[list[dict[str, str]]], repeat: int, path: Path) -
 def measured(data: Path, messages: Path, template: Path, proof: str) -> dict[str, Any]:
     """Every stage of a build of this file, from after imports and with the tokenizer loaded."""
     from tokenization.recipe.load import load_recipe
+
+    import_what_a_build_needs()
     from tokenization.stages import chat_chunk
     from tokenization.stages.tokenizer import opened
     from tokenization.stages.workspace import Workspace
@@ -153,6 +160,14 @@ def measured(data: Path, messages: Path, template: Path, proof: str) -> dict[str
         }
 
 
+def import_what_a_build_needs() -> None:
+    """The libraries and modules that stages import as they go."""
+    for name in ("polars", "pyarrow.json", "pyarrow.parquet", "pyarrow.dataset"):
+        importlib.import_module(name)
+    for name in ("stages.chat_jobs", "stages.candidate", "build.showing", "preview.page", "chat.report"):
+        importlib.import_module(f"tokenization.{name}")
+
+
 def forget_all_but_tokenizer(store: Path) -> None:
     """Drop every result but the prepared tokenizer, as if the file had never been read."""
     for kind in ("objects", "results"):
@@ -176,10 +191,14 @@ def runs(asked: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     sessions = plain_chats(asked.data)
     whole, part = folder / "chats.jsonl", folder / "some.jsonl"
     counts = {whole: write_chats(sessions, asked.repeat, whole), part: write_chats(sessions[::2], 1, part)}
-    compiled, measuring = asked.data / TEMPLATE, folder / "measuring.jinja"
-    measuring.write_text(compiled.read_text(encoding="utf-8") + MEASURING, encoding="utf-8")
-    cases = [("proved", whole, compiled), ("rendered", whole, compiled), ("proved", part, measuring)]
-    peers = [("trl", whole, compiled), ("trl", part, measuring)] if asked.peer_python else []
+    compiled = asked.data / TEMPLATE
+    cases = [("proved", whole, compiled), ("rendered", whole, compiled)]
+    for name, behind in RESISTING.items():
+        resisting = folder / f"{name}.jinja"
+        resisting.write_text(compiled.read_text(encoding="utf-8") + behind, encoding="utf-8")
+        cases.append(("proved", part, resisting))
+    peers = [("trl", messages, template) for case, messages, template in cases if case == "proved"]
+    peers = peers if asked.peer_python else []
     for run in range(asked.runs):
         for case, messages, template in [*cases, *peers]:
             made = (
@@ -189,7 +208,7 @@ def runs(asked: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             )
             row = {
                 "run": run,
-                "case": case if messages == whole else f"{case}, not compiled",
+                "case": case if messages == whole else f"{case}, {template.stem}",
                 "sessions": counts[messages],
                 "sessions_a_second": round(counts[messages] / made["seconds"]),
                 **{
@@ -222,7 +241,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         medians[case] = statistics.median(row["sessions_a_second"] for row in rows if row["case"] == case)
     lines = ["| | sessions a second | times TRL |", "|---|---|---|"]
     for case, rate in medians.items():
-        beside = medians.get("trl, not compiled" if case.endswith("not compiled") else "trl")
+        _, comma, template = case.partition(", ")
+        beside = medians.get(f"trl{comma}{template}")
         lines.append(f"| {case} | {rate:,.0f} | {f'{rate / beside:.1f}' if beside else ''} |")
     return "\n".join(lines) + "\n"
 
