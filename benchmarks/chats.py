@@ -162,7 +162,7 @@ def measured(data: Path, messages: Path, template: Path, proof: str) -> dict[str
 
 def import_what_a_build_needs() -> None:
     """The libraries and modules that stages import as they go."""
-    for name in ("polars", "pyarrow.json", "pyarrow.parquet", "pyarrow.dataset"):
+    for name in ("pandas", "polars", "pyarrow.json", "pyarrow.parquet", "pyarrow.dataset"):
         importlib.import_module(name)
     for name in ("stages.chat_jobs", "stages.candidate", "build.showing", "preview.page", "chat.report"):
         importlib.import_module(f"tokenization.{name}")

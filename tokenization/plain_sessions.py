@@ -15,11 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -33,8 +31,11 @@ MOST_BYTES = 1 << 30  # of one table's JSON: Arrow's parser counts in 32 bits
 
 _BEGINS_TEXT = np.zeros(256, bool)  # first bytes of characters that are no white space: nearly every text's
 _BEGINS_TEXT[0x21:0x7F] = _BEGINS_TEXT[0xC3:0xE1] = _BEGINS_TEXT[0xE4:0xF5] = True
-_IS_ESCAPED = np.zeros(256, bool)  # bytes of text for which JSON takes two; other control characters are rare
-_IS_ESCAPED[[*b'\\"\n\r\t']] = True
+# What JSON must escape, in the order in which it can be replaced; the rest of the control characters are rare.
+_ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
+RARE_CONTROLS = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
+_IS_ESCAPED = np.zeros(256, bool)  # bytes of text for which JSON takes two, rare control characters aside
+_IS_ESCAPED[[ord(raw) for raw, _ in _ESCAPES]] = True
 
 
 @dataclass(frozen=True)
@@ -78,21 +79,6 @@ class PlainSessions:
         texts = self.content.take(pa.array(others)).to_pylist()
         said[others] = [not text.isspace() for text in texts]
         return said
-
-    @property
-    def with_rare_controls(self) -> BoolArray:
-        """Which sessions hold a control character for which JSON takes more than two: bool [num_sessions]."""
-        edges = self.edges
-        base = int(edges[0]) if len(edges) else 0
-        data = _bytes_of(self.content)[base : int(edges[-1])]
-        low = np.flatnonzero(data < ord(" "))
-        rare = low[~_IS_ESCAPED[data[low]]] + base
-        messages = np.searchsorted(edges, rare, side="right") - 1
-        named = np.array([any(c < " " and c not in "\n\r\t" for c in role) for role in self.roles], bool)
-        messages = np.concatenate([messages, np.flatnonzero(named[self.role])])
-        found = np.zeros(len(self), bool)
-        found[np.searchsorted(self.offsets, messages, side="right") - 1] = True
-        return found
 
     def containing(self, part: str) -> BoolArray:
         """Which messages hold this text: bool [num_messages]. One search over all of them, end to end."""
@@ -265,14 +251,29 @@ def _written_sizes(offsets: NDArray[np.int32], role: pa.Array, content: pa.Array
     return sizes
 
 
-def messages_json(plain: PlainSessions) -> list[bytes]:
-    """The messages' JSON of each session."""
-    names = [plain.roles[number] for number in plain.role.tolist()]
-    messages = [{"role": name, "content": text} for name, text in zip(names, plain.texts, strict=True)]
-    return [orjson.dumps(messages[first:last]) for first, last in pairwise(plain.offsets.tolist())]
+def messages_json(offsets: pa.Array, role: pa.Array, content: pa.Array) -> pa.LargeStringArray:
+    """The messages' JSON of each session: large_string [num_sessions]; null where a message has a rare control
+    character, or lacks a role or a content."""
+    one = joined('{"role":"', escaped(role), '","content":"', escaped(content), '"}')
+    lists = pa.ListArray.from_arrays(offsets.cast(pa.int32()), one.cast(pa.string()))
+    return joined("[", pc.binary_join(lists, ",").cast(pa.large_string()), "]")
 
 
 def joined(*parts: str | pa.Array) -> pa.LargeStringArray:
     """Texts put together row by row: columns (large_string) and constants; null where a column is."""
     typed = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
+
+
+def escaped(texts: pa.Array) -> pa.LargeStringArray:
+    """Texts as JSON writes them between its quotes; null where one has a rare control character."""
+    import polars as pl
+
+    series = pl.Series(pl.from_arrow(texts), dtype=pl.String)
+    made = series
+    for raw, written in _ESCAPES:
+        made = made.str.replace_all(raw, written, literal=True)
+    rare = series.str.contains(RARE_CONTROLS)
+    if rare.any():
+        made = pl.select(pl.when(~rare).then(made)).to_series()
+    return made.to_arrow().cast(pa.large_string())

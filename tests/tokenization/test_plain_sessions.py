@@ -96,16 +96,24 @@ def test_turns_are_the_plain_sessions_of_their_rows_and_null_in_the_others(sessi
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(plain_message, max_size=4), max_size=6))
-def test_messages_json_is_what_is_read_back_but_for_rare_control_characters(sessions: list[Any]) -> None:
-    turns = pa.array(sessions, TURNS)
-    plain = of_turns(turns)
-    written = messages_json(plain)
+def test_messages_json_is_what_json_writes_and_null_with_rare_control_characters(sessions: list[Any]) -> None:
+    flat = [message for session in sessions for message in session]
+    offsets = pa.array(np.cumsum([0, *map(len, sessions)]), pa.int32())
+    columns = [pa.array([message[name] for message in flat], pa.string()) for name in ("role", "content")]
+    written = messages_json(offsets, *columns).to_pylist()
     assert written == [
-        orjson.dumps([{"role": m["role"], "content": m["content"]} for m in session]) for session in sessions
+        None
+        if any(map(is_rare, session))
+        else orjson.dumps([{"role": m["role"], "content": m["content"]} for m in session]).decode()
+        for session in sessions
     ]
-    assert plain.with_rare_controls.tolist() == [any(map(is_rare, session)) for session in sessions]
-    read = plain_sessions(pa.chunked_array([pa.array([w.decode() for w in written], pa.large_string())]))
-    assert read.rows.tolist() == np.flatnonzero(~plain.with_rare_controls).tolist()
+
+
+def test_messages_json_is_null_where_a_message_lacks_its_text() -> None:
+    made = messages_json(
+        pa.array([0, 1, 2], pa.int32()), pa.array(["user", "user"]), pa.array(["x", None], pa.string())
+    )
+    assert made.to_pylist() == ['[{"role":"user","content":"x"}]', None]
 
 
 @settings(max_examples=200, deadline=None)

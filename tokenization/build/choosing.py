@@ -93,8 +93,9 @@ class _Telling:
         messages = part.column("messages")
         for name in FIELDS:
             if name not in self.with_field:
-                holds = pc.match_substring(messages, name).to_numpy(zero_copy_only=False)
-                self.with_field.update((name, item) for item in _first(names, holds, 1))
+                first = _first_with(messages, name)
+                if first is not None:
+                    self.with_field[name] = names[first].as_py()
         for row, text in enumerate(messages.slice(0, max(0, ROLES_LOOKED_FOR - self.seen)).to_pylist()):
             roles = {message["role"] for message in orjson.loads(text)}
             if not roles <= self.roles:
@@ -115,3 +116,17 @@ class _Telling:
 
 def _first(names: pa.ChunkedArray, which: BoolArray, count: int) -> list[str]:
     return [names[place].as_py() for place in np.flatnonzero(which)[: max(0, count)].tolist()]
+
+
+def _first_with(messages: pa.ChunkedArray, text: str) -> int | None:
+    """The first row that holds this text; one search over all of them, end to end."""
+    before = 0
+    for chunk in messages.chunks:
+        edges = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+        data = chunk.buffers()[2]
+        own = b"" if data is None else data.slice(int(edges[0]), int(edges[-1] - edges[0])).to_pybytes()
+        place = own.find(text.encode())
+        if place >= 0:  # the text has quotes of its own, which no JSON ends in and none begins with
+            return before + int(np.searchsorted(edges, place + edges[0], side="right")) - 1
+        before += len(chunk)
+    return None

@@ -98,6 +98,9 @@ class Prover:
         self.shapes = Shapes(self.template.looks, ids)
         self._plans: dict[Any, _Plan | None] = {}  # None: each by itself
         self._seen: set[int] = set()
+        self.met: dict[
+            int, tuple[Layout, int]
+        ] = {}  # by id: the layouts of groups, and their sessions so far
         self._shared: dict[Any, Any] = {}
         self._control_lengths = {token: len(text.encode()) for text, token in ids.items()}
 

@@ -30,7 +30,7 @@ from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_
 if TYPE_CHECKING:
     from tokenization.build.proof import Prover
 
-SAMPLE = 1024  # one session of a shape in so many is rendered by itself too, and compared with its shape
+SAMPLE = 1024  # one session of a shape in so many, over all chunks, is rendered by itself too, and compared
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,11 @@ def _layout_of(prover: Prover, plain: PlainSessions, sessions: IntArray) -> Layo
     if layouts is None or len(layouts) != 1:
         return None
     layout = layouts[0]
+    before = prover.met.get(id(layout), (layout, 0))[1]
+    prover.met[id(layout)] = layout, before + len(sessions)
     if layout.masked is not None or layout.hidden:
         return None
-    for session in sessions[1::SAMPLE].tolist():
+    for session in sessions[(1 - before) % SAMPLE :: SAMPLE].tolist():  # the first is the one that was learnt
         claim = Claim(plain.messages(session))
         if not prover.bears_out(claim, layout):
             return None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.build.proof_layout import rewritten
@@ -79,11 +80,9 @@ class Shapes:
         found = plain.says_something.copy()
         for part in self._parts:
             found &= ~plain.containing(part)
-        short = plain.sizes < 4 * SHORT
-        for whole in self._wholes:
-            for place in np.flatnonzero(plain.containing(whole) & short & found).tolist() if whole else ():
-                text = plain.content[place].as_py()
-                found[place] = len(text) >= SHORT or text.strip() not in self._wholes
+        short = np.flatnonzero(found & (plain.sizes < 4 * SHORT)) if self._wholes else np.zeros(0, np.int64)
+        texts = plain.content.take(pa.array(short)).to_pylist()
+        found[short] = [len(text) >= SHORT or text.strip() not in self._wholes for text in texts]
         return found
 
     def _literal(self, text: str) -> tuple[str]:

@@ -23,7 +23,7 @@ from tokenization.ingest.messages import THINK_OPEN, MessageReader
 from tokenization.ingest.text_fields import own_id_text
 from tokenization.ingest.tool_calls import Refused
 from tokenization.ingest.training_flags import ALL_KEYS
-from tokenization.plain_sessions import MESSAGE, joined, messages_json, of_turns
+from tokenization.plain_sessions import MESSAGE, joined, messages_json
 from tokenization.sequences import BoolArray
 
 # What the general reader looks at in a row, beside the list of messages: such rows are its own.
@@ -48,7 +48,7 @@ class ColumnSessions:
 
     is_read: BoolArray  # [num_rows]
     own_ids: list[str | None]  # of the rows read
-    messages: list[bytes]  # JSON, of the rows read
+    messages: pa.LargeStringArray  # JSON, of the rows read
     turns: pa.ListArray  # the same as plain_sessions.TURNS
 
 
@@ -163,20 +163,21 @@ class ColumnReader:
         thinks = pc.fill_null(pc.match_substring(turns.content, THINK_OPEN), True)
         fine = is_known & ~thinks.to_numpy(zero_copy_only=False)
         ready &= ~_any_in(~fine, turns.offsets) & _any_in(is_trained, turns.offsets)
+        messages = messages_json(turns.offsets, role, turns.content)
+        ready &= pc.is_valid(messages).to_numpy(zero_copy_only=False)
         if ready.sum() < _FEWEST * len(ready):
             return None
+        kept = messages.filter(pa.array(ready))
         try:
-            content = turns.content.cast(pa.string())
-            content.validate(full=True)
+            kept.validate(full=True)
         except pa.ArrowInvalid:
             return None
-        messages = pa.StructArray.from_arrays([role, content], fields=list(MESSAGE))
-        plain = of_turns(pa.ListArray.from_arrays(turns.offsets, messages), ready)
-        ready[plain.rows[plain.with_rare_controls]] = False
-        plain = plain.chosen(np.flatnonzero(~plain.with_rare_controls))
-        own = [own_ids[row] for row in plain.rows.tolist()]
-        read = plain.renumbered(np.arange(len(plain)))
-        return ColumnSessions(ready, own, messages_json(plain), read.turns(len(plain)))
+        turned = pa.ListArray.from_arrays(
+            turns.offsets,
+            pa.StructArray.from_arrays([role, turns.content.cast(pa.string())], fields=list(MESSAGE)),
+        ).filter(pa.array(ready))
+        own = [own_ids[row] for row in np.flatnonzero(ready).tolist()]
+        return ColumnSessions(ready, own, kept, turned)
 
     def _roles(self, written: pa.Array) -> tuple[pa.Array, BoolArray, BoolArray]:
         """Each message's role, whether it may be trained, and whether it is a declared one that writes no call."""

@@ -213,7 +213,7 @@ class _Collected:
         rest = RawBlock([block.raws[i] for i in others], [block.places[i] for i in others], block.lines_read)
         self.add_rows(index, piece, parsed_block(piece, rest, self.set_aside))
         self._rows += len(columns.messages)
-        self._bytes += sum(map(len, columns.messages))
+        self._bytes += columns.messages.nbytes
         made = column_table(piece.file.relative, places[columns.is_read], columns)
         earlier = len(self._tables)
         self._finish_rows()
@@ -251,12 +251,13 @@ class _Collected:
 def column_table(file: str, places: NDArray[np.int64], columns: ColumnSessions) -> pa.Table:
     """SESSION_SCHEMA of sessions in columns."""
     size = len(places)
+    texts = columns.messages.cast(pa.large_binary()).to_pylist()
     arrays = [
         pa.array(columns.own_ids, pa.string()),
         pa.array(places),
         pa.repeat(file, size),
-        pa.array([session_hash(text, None) for text in columns.messages], pa.binary(16)),
-        pa.array(columns.messages, pa.large_binary()).cast(pa.large_string()),
+        pa.array([session_hash(text, None) for text in texts], pa.binary(16)),
+        columns.messages,
         pa.nulls(size, pa.large_string()),
         columns.turns,
     ]
