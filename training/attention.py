@@ -136,6 +136,12 @@ def _all_at_once(
     one that autocast chose.
     """
     longest = max(segments.lengths)
+    grouped = query.shape[1] // key.shape[1]
+    options: dict[str, Any] = {}
+    if grouped > 1 and "enable_gqa" in inspect.signature(varlen).parameters:
+        options["enable_gqa"] = True
+    elif grouped > 1:  # an earlier torch: each head its own keys and values
+        key, value = (x.repeat_interleave(grouped, dim=1) for x in (key, value))
     q, k, v = (x[0].transpose(0, 1).to(value.dtype).contiguous() for x in (query, key, value))
     output: torch.Tensor = varlen(
         q,
@@ -147,20 +153,20 @@ def _all_at_once(
         longest,
         scale=scaling,
         window_size=(-1 if sliding_window is None else sliding_window - 1, 0),  # 0 to the right = causal
-        enable_gqa=q.shape[1] != k.shape[1],
+        **options,
     )
     return output[None]
 
 
 @lru_cache(maxsize=1)
 def _varlen_attn() -> Callable[..., Any] | None:
-    """torch's variable-length attention, where this torch has it with grouped heads and a window."""
+    """torch's variable-length attention, where this torch has it with a window."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
     known = inspect.signature(varlen_attn).parameters
-    return varlen_attn if {"scale", "window_size", "enable_gqa"} <= known.keys() else None
+    return varlen_attn if {"scale", "window_size"} <= known.keys() else None
 
 
 def hidden_states(model: Any, batch: Batch) -> torch.Tensor:

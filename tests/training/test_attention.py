@@ -107,16 +107,26 @@ def test_a_sliding_window_stays_inside_its_segment(window: int | None) -> None:
     assert not torch.allclose(found, reference(q, k, v, [6, 6], window or 100), atol=1e-2)
 
 
-def test_the_gpu_call_is_laid_out_as_varlen_attention_wants_it() -> None:
-    """Tokens first, running sums in int32, causal as a window of 0 to the right, the value's type."""
+@pytest.mark.parametrize("takes_groups", [True, False])
+def test_the_gpu_call_is_laid_out_as_varlen_attention_wants_it(takes_groups: bool) -> None:
+    """Tokens first, running sums in int32, causal as a window of 0 to the right, the value's type; grouped heads where
+    this torch takes them (2.12 on), else as many keys and values as queries."""
     seen: dict[str, Any] = {}
 
-    def varlen(q: Any, k: Any, v: Any, cu_q: Any, cu_k: Any, max_q: int, max_k: int, **more: Any) -> Any:
-        seen.update(more, cu=cu_q, longest=(max_q, max_k), dtypes={x.dtype for x in (q, k, v)})
+    def earlier(
+        q: Any, k: Any, v: Any, cu_q: Any, cu_k: Any, max_q: int, max_k: int, scale: Any, window_size: Any
+    ) -> Any:
+        seen.update(cu=cu_q, longest=(max_q, max_k), dtypes={x.dtype for x in (q, k, v)}, heads=k.shape[1])
+        seen.update(window_size=window_size, scale=scale)
         lengths = cu_q.diff().tolist()
         q, k, v = (x.float().transpose(0, 1)[None] for x in (q, k, v))
         return reference(q, k, v, lengths, 100)[0].to(torch.bfloat16)
 
+    def later(*places: Any, enable_gqa: bool = False, **names: Any) -> Any:
+        seen["enable_gqa"] = enable_gqa
+        return earlier(*places, **names)
+
+    varlen = later if takes_groups else earlier
     q, k, v = heads(12)
     segments = Segments((5, 1, 6), q.device)
     found = attention._all_at_once(varlen, q, k, v.bfloat16(), segments, 8**-0.5, None)
@@ -124,7 +134,8 @@ def test_the_gpu_call_is_laid_out_as_varlen_attention_wants_it() -> None:
     torch.testing.assert_close(found.float(), known, rtol=0.05, atol=0.05)
     assert seen["cu"].tolist() == [0, 5, 6, 12] and seen["cu"].dtype == torch.int32
     assert seen["longest"] == (6, 6) and seen["dtypes"] == {torch.bfloat16}
-    assert seen["window_size"] == (-1, 0) and seen["enable_gqa"] and seen["scale"] == 8**-0.5
+    assert seen["window_size"] == (-1, 0) and seen["scale"] == 8**-0.5
+    assert (seen["heads"], seen.get("enable_gqa")) == ((2, True) if takes_groups else (4, None))
 
 
 def test_this_torch_has_the_varlen_attention_that_is_called() -> None:
