@@ -21,6 +21,7 @@ import numpy as np
 from tokenization import shards
 from tokenization.build.layout import replace_folder, version_manifest, versions_folder
 from tokenization.hashing import file_digest, key_of
+from tokenization.memory import give_back
 from tokenization.object_store import shown
 from tokenization.stages import chat_tokens, items, leaks, quarantine
 from tokenization.stages.accounts import ledger_of, source_accounts
@@ -36,6 +37,7 @@ from tokenization.store import write_json
 from tokenization.tokenizer.save import save_tokenizer
 
 CODE = "3"
+MOST_BESIDE = 250_000  # items: a million of them take 0.2 GB here, and as much for the names in shards
 PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars", "jinja2")
 
 
@@ -93,10 +95,8 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     recipe = workspace.recipe
     tokenizer = opened(workspace)
     template = chat_tokens.template_of(workspace) if recipe.chat_sources else None
-    with ThreadPoolExecutor(1, thread_name_prefix="items") as beside:  # while shards gather, items compress
-        written_items = beside.submit(items.write_items, workspace, folder / "items.parquet")
-        splits = write_dataset(workspace, folder)
-        written_items.result()
+    splits = write_beside(workspace, folder)
+    give_back()
     quarantine.write_quarantine(workspace, folder / "quarantine")
     for stage, file in (("selection", NEAR_DUPLICATES), ("leaks", leaks.NAME)):
         found = workspace.find(stage) if stage == "selection" or leaks.measures(recipe) else None
@@ -151,6 +151,23 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     (folder / "preview.html").write_text(html_page(page_of_build(folder, manifest)), encoding="utf-8")
     write_json(folder / "manifest.json", manifest, indent=True)
     return manifest
+
+
+def write_beside(workspace: Workspace, folder: Path) -> dict[str, Any]:
+    """Shards and items; where there are few, items compress while shards gather."""
+    count = sum(
+        workspace.result("documents", source.name).value["items"] for source in workspace.recipe.sources
+    )
+    if count > MOST_BESIDE:
+        splits = write_dataset(workspace, folder)
+        give_back()
+        items.write_items(workspace, folder / "items.parquet")
+        return splits
+    with ThreadPoolExecutor(1, thread_name_prefix="items") as beside:
+        written = beside.submit(items.write_items, workspace, folder / "items.parquet")
+        splits = write_dataset(workspace, folder)
+        written.result()
+    return splits
 
 
 def prompts_account(workspace: Workspace) -> dict[str, Any] | None:
