@@ -20,11 +20,14 @@ from assets.training import run_folder
 from tokenization.build.advice import ADVICE
 from tokenization.build.layout import published, version_folder, versions_folder
 from tokenization.build.verify import CHECKS, WARNINGS, Build, Finding
+from tokenization.preview.characters import one_line
+from tokenization.preview.markdown import shortened
 from tokenization.recipe.model import Recipe
 from tokenization.run_records import RUN_CHECKS, RunRecords
 from tokenization.stages.workspace import Workspace
 
 SHOWN = 20  # offending items in one finding
+FIRST = 300  # characters of the first of them
 WHAT = {
     "hashes": "Every shard is, byte for byte, the one that the manifest names.",
     "windows_full": "Every row is exactly full; padding is where it may be.",
@@ -167,7 +170,12 @@ def result_of(
         "figure": finding.figure,
         "limit": finding.limit,
     }
+    description = f"{finding.figure} (limit: {finding.limit})"
     if finding.problems:
+        # Markdown stands behind a click on this tab: what matters most stands before it, as plain text
+        first = shortened(one_line(finding.problems[0]), FIRST)
+        description += f"; first of {len(finding.problems)}: {first}"
+        metadata["first_problem"] = first
         metadata["problems"] = dg.MetadataValue.md(
             "\n".join(f"- {line}" for line in finding.problems[:SHOWN])
         )
@@ -179,5 +187,10 @@ def result_of(
     if finding.is_warning:
         severity = dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
-        asset_key=asset, check_name=finding.name, passed=finding.passed, severity=severity, metadata=metadata
+        asset_key=asset,
+        check_name=finding.name,
+        passed=finding.passed,
+        severity=severity,
+        metadata=metadata,
+        description=description,
     )

@@ -4,6 +4,7 @@ It reads the run's own records; the answers come from the checkpoint in a proces
 `training/`.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,14 @@ def answer(run: Path, prompt: HeldOutPrompt) -> str:
         str(NEW_TOKENS),
     ]
     asked = ["--messages", orjson.dumps(prompt.messages).decode()]
-    ended = subprocess.run([*command, *asked], capture_output=True, text=True, check=False, timeout=SECONDS)
+    ended = subprocess.run(
+        [*command, *asked],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+        env={**os.environ, "TOKENMILL_PARENT": str(os.getpid())},  # it ends with this step
+    )
     if ended.returncode:
         raise BuildError(f"the checkpoint in {run} could not answer: {ended.stderr.strip()[-500:]}")
     return str(orjson.loads(ended.stdout.splitlines()[-1])["text"])

@@ -6,9 +6,9 @@ object and returns a small value, and the values come back in the order of the j
 Workers are threads of this process where the function says so: one whose time goes by in libraries that release the
 GIL (Arrow, polars, NumPy, the encoder). Threads share one opened tokenizer, start at once and add no memory of their
 own; ten copies of a tokenizer in ten processes would cost 0.3 GB and 2 s each. Other functions get processes, started
-by spawn, never fork (polars hangs after a fork), each with its share of the cores. One worker means in this process,
-where the encoder itself still uses every core. Price of processes: about 1 s to start, so small work stays in process
-unless workers are asked for.
+by spawn, never fork (polars hangs after a fork), each with its share of the cores; they end with this process. One
+worker means in this process, where the encoder itself still uses every core. Price of processes: about 1 s to start, so
+small work stays in process unless workers are asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tokenization.errors import BuildError, RecipeError, TokenmillError
+from tokenization.orphans import end_with
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -93,7 +94,12 @@ def map_shards(
     share = max(1, available_cores() // workers)
     with (
         _environment({name: str(share) for name in THREAD_VARIABLES}),
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=end_with,
+            initargs=(os.getpid(),),
+        ) as pool,
     ):
         return _map_pool(function, jobs, pool, on_done)
 

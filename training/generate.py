@@ -7,6 +7,7 @@ template, `--raw` continues a text as it stands.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 import orjson
 
 from tokenization.errors import RecipeError, TokenmillError
+from training import process
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def main(
     as_json: bool,
 ) -> None:
     """Generate from the newest checkpoint of RUN (or from a checkpoint)."""
+    if process.PARENT_VARIABLE in os.environ:
+        process.end_with_parent()
     try:
         chat = _messages(prompt, messages)
         opened = open_checkpoint(run)

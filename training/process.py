@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import resource
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tokenization.errors import RecipeError
+from tokenization.orphans import end_with
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PARENT_VARIABLE = "TOKENMILL_PARENT"  # the process id of whoever starts a trainer that shall end with it
 PATIENCE_S = 20.0  # a trainer that was told to end is gone by then
 
@@ -45,11 +44,8 @@ def end_with_parent() -> None:
 
     One that died while this process was starting is noticed by its number, which it gave us.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     launcher = os.environ.pop(PARENT_VARIABLE, "")
-    if launcher and int(launcher) != os.getppid():
-        os.kill(os.getpid(), signal.SIGTERM)
+    end_with(int(launcher) if launcher else None)
 
 
 @contextmanager

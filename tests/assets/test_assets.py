@@ -103,6 +103,8 @@ def test_a_finding_becomes_a_check_result_that_blocks() -> None:
     result = result_of(finding, key)
     assert not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
     assert result.metadata["problems"].value == "- a is missing\n- b changed"
+    assert result.metadata["first_problem"].value == "a is missing", "seen without a click"
+    assert result.description == "2 problems (limit: every byte); first of 2: a is missing"
     assert "problems" not in result_of(Finding("hashes", True, "3 shards", "no problem", "x"), key).metadata
     assert list(WHAT) == list(CHECKS)
 

@@ -122,6 +122,21 @@ class Page:
         assert "errors" not in told, told
         return told["data"]
 
+    def launch(self, job: str) -> str:
+        """Start a job as the page's button does; the run."""
+        selector = {
+            "repositoryName": "__repository__",
+            "repositoryLocationName": "tokenmill",
+            "jobName": job,
+        }
+        told = self.ask(
+            """mutation ($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
+                __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+            parameters={"selector": selector, "runConfigData": {}},
+        )["launchRun"]
+        assert told["__typename"] == "LaunchRunSuccess", told
+        return str(told["run"]["runId"])
+
     def jobs(self) -> list[str]:
         try:
             told = self.ask("{repositoriesOrError{...on RepositoryConnection{nodes{jobs{name}}}}}")
@@ -151,10 +166,43 @@ class Page:
             for check in checks
         }
 
+    def reused(self, run: str) -> dict[str, bool]:
+        """Of what the run materialised: whether the store had it already."""
+        query = (
+            "query($run:ID!){runOrError(runId:$run){...on Run{assetMaterializations{assetKey{path} metadataEntries{"
+            "label ...on BoolMetadataEntry{boolValue}}}}}}"
+        )
+        return {
+            "/".join(event["assetKey"]["path"][1:]): entry["boolValue"]
+            for event in self.ask(query, run=run)["runOrError"]["assetMaterializations"]
+            for entry in event["metadataEntries"]
+            if entry["label"] == "reused"
+        }
+
     def runs(self) -> list[dict[str, Any]]:
         """Newest first."""
         query = "{runsOrError(limit:50){...on Runs{results{runId jobName status tags{key value}}}}}"
         return list(self.ask(query)["runsOrError"]["results"])
+
+    def ended(self, run: str, seconds: float = 300) -> str:
+        """How the run ended."""
+        self.wait_for("end of the run", self.at_rest, seconds)
+        return next(str(each["status"]) for each in self.runs() if each["runId"] == run)
+
+    def worked(self, run: str) -> set[str]:
+        """The steps that were begun, of those that the run planned."""
+        query = "query($run:ID!){runOrError(runId:$run){...on Run{stepStats{stepKey status startTime}}}}"
+        told = self.ask(query, run=run)["runOrError"]["stepStats"]
+        return {step["stepKey"] for step in told if step["startTime"] and step["status"] != "SKIPPED"}
+
+    def ticks(self, sensor: str) -> int:
+        """How often the sensor has looked."""
+        query = (
+            'query($name:String!){sensorOrError(sensorSelector:{repositoryName:"__repository__",'
+            'repositoryLocationName:"tokenmill",sensorName:$name}){...on Sensor{sensorState{ticks(limit:9){status}}}}}'
+        )
+        ticks = self.ask(query, name=sensor)["sensorOrError"]["sensorState"]["ticks"]
+        return sum(tick["status"] in ("SUCCESS", "SKIPPED") for tick in ticks)
 
     def at_rest(self) -> bool:
         return all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in self.runs())

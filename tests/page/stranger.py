@@ -108,13 +108,35 @@ class Stranger:
 
         self.wait(f"{tag} to click that says {words!r}", clicked, seconds)
 
+    def switch(self, name: str) -> None:
+        """Turn the switch in the table's row that holds this name."""
+        path = f"//*[normalize-space(.)={name!r}]/following::input[@type='checkbox'][1]"
+
+        def turned() -> bool:
+            for element in self.driver.find_elements("xpath", path):
+                self.driver.execute_script("arguments[0].click()", element)
+                return True
+            return False
+
+        self.wait(f"switch of {name!r}", turned)
+        time.sleep(1)
+
     def colours(self) -> dict[str, int]:
         """Of the first token boxes on the page, as they are seen: pixels of trained green and of masked grey."""
-        images = self.wait(
-            "picture", lambda: self.driver.find_elements("css selector", "img[alt='token boxes']")
-        )
-        self.wait("its pixels", lambda: images[0].size["height"] > 40)
-        return dict(self.driver.execute_async_script(COLOURS, images[0].screenshot_as_base64))
+        image = self.sees("token boxes")
+        return dict(self.driver.execute_async_script(COLOURS, image.screenshot_as_base64))
+
+    def sees(self, name: str) -> Any:
+        """Wait until the picture of this name is loaded, and bring it into view."""
+
+        def loaded() -> Any:
+            (image, *_) = self.driver.find_elements("css selector", f"img[alt='{name}']")
+            drawn = self.driver.execute_script("return arguments[0].naturalHeight", image) > 40
+            return image if drawn else None
+
+        image = self.wait(f"picture {name!r}", loaded)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'start'})", image)
+        return image
 
     def picture(self, name: str) -> Path:
         path = self.pictures / f"{name}.png"

@@ -218,3 +218,20 @@ def test_the_page_and_the_command_run_the_same_graph(good: Project) -> None:
 
     alone = described(of_recipe(load_recipe(good.path), good.path))
     assert alone == described(of_folder(good.folder))
+
+
+@pytest.mark.slow
+def test_several_first_uses_of_one_home_at_once_all_end_well(tmp_path: Path) -> None:
+    """One of them lays out the databases; left alone they trip over each other's tables."""
+    home = tmp_path / "home"
+    code = (
+        "from pipelines.home import dagster_home; dagster_home(); import dagster as dg; "
+        "print(len(dg.DagsterInstance.get().get_runs()))"
+    )
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    uses = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(5)
+    ]
+    assert [(use.communicate(timeout=120)[0], use.returncode) for use in uses] == [("0\n", 0)] * 5
+    assert (home / ".ready").exists() and (home / "dagster.yaml").is_file()

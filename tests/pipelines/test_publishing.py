@@ -193,3 +193,23 @@ def test_two_builds_at_once_into_one_store_both_end_well(new_project: Callable[.
         told, problem = process.communicate(timeout=300)
         assert process.returncode == 0, problem
         assert all(finding.passed for finding in verify(Path(json.loads(told)["out"])))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--set", "seed=18")], ids=["the same build", "another seed"])
+def test_two_builds_at_once_into_one_out_both_end_well_and_one_of_them_is_published_whole(
+    new_project: Callable[..., Project], options: tuple[str, ...]
+) -> None:
+    project = new_project()
+    processes = [start(project), start(project, *options)]
+    told = []
+    for process in processes:
+        answer, problem = process.communicate(timeout=300)
+        assert process.returncode == 0, problem
+        told.append(json.loads(answer)["fingerprint"])
+    assert len(set(told)) == 1 + bool(options)
+    assert published(project.out) in told and all(finding.passed for finding in verify(project.out))
+    assert unfinished(project.out) == []
+    assert {path.name for path in versions_folder(project.out).iterdir()} == set(told)
+    for fingerprint in set(told):
+        assert all(finding.passed for finding in verify(versions_folder(project.out) / fingerprint))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from servers import wait_until
 from small_recipes import Project
 
 from tokenization.engine import SMALL_WORK, THREAD_VARIABLES, Engine, available_cores, map_shards, worker_id
@@ -103,6 +105,38 @@ def test_another_error_in_a_worker_is_told_with_its_job() -> None:
 def test_a_worker_that_dies_is_an_error_and_no_endless_wait() -> None:
     with pytest.raises(BuildError, match="worker failed"):
         map_shards(die, [0, 1], Engine(workers=2))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_workers_end_with_a_process_that_was_killed(tmp_path: Path) -> None:
+    """Left alone they would wait for ever, on a queue that they hold open themselves."""
+    (tmp_path / "jobs.py").write_text(
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from tokenization.engine import Engine, map_shards\n"
+        "def job(number: int) -> None:\n"
+        "    Path(sys.argv[1], str(os.getpid())).touch()\n"
+        "    time.sleep(0.1)\n"
+        "if __name__ == '__main__':\n"
+        "    map_shards(job, list(range(10_000)), Engine(workers=2))\n"
+    )
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, str(tmp_path / "jobs.py"), str(seen)]
+    work = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
+    wait_until(lambda: len(list(seen.iterdir())) == 2, "both workers", 60)
+    work.kill()
+    work.wait()
+    workers = [int(path.name) for path in seen.iterdir()]
+    wait_until(lambda: not any(lives(worker) for worker in workers), "the end of the workers", 20)
+
+
+def lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_workers_share_the_cores_are_never_forked_and_leave_the_environment_as_it_was(
