@@ -2,137 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
+import itertools
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import chat_templates
 import numpy as np
-import pyarrow as pa
 import pytest
 from chats import byte_tokenizer
+from hostile import SHARED, TYPED, Ask, hostile_sessions, hostile_texts, turns
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
-from tokenization.build.proof import Prover
-from tokenization.build.proving import demands_of, prove_table, served_template, whole_claims
 from tokenization.chat.rendering import Rendered, Renderer
 from tokenization.chat.templates import ChatTemplate
-from tokenization.ingest.messages import MessageReader
-from tokenization.ingest.sessions import ChatOptions, normalised_session
-from tokenization.ingest.tool_calls import Refused
 from tokenization.recipe.model import ChatSpec
-from tokenization.stages.chat_chunk import sequence_table
+from tokenization.recipe.parts import TokenizerSpec
 from tokenization.stages.chat_tools import options_of
+from tokenization.tokenizer.encoder import PreparedTokenizer, open_tokenizer
+from tokenization.tokenizer.prepare import prepare_tokenizer
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-# Special tokens of gpt2, qwen, llama 2 and 3, mistral, minimind, and of the other shared templates.
-TYPED = [
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im_start|>assistant\n", "<s>", "</s>", "<unk>"),
-    *("<think>", "</think>", "<think>\n\n</think>\n\n", "<tool_call>", "</tool_call>", "<tool_response>"),
-    *("<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|python_tag|>"),
-    *("[INST]", "[/INST]", "[TOOL_CALLS]", "<<SYS>>", "<start_of_turn>model\n", "<end_of_turn>", "<0x0A>"),
-    *("<|user|>", "<|assistant|>", "<|end|>", "<|channel|>", "<｜User｜>", "<｜end▁of▁sentence｜>", "▁"),
-]
-TEMPLATE = ["{{ messages }}", "{% generation %}", "{% endfor %}", "{{name}}", "{# #}", "{%- raw -%}", "}}"]
-ODD = [
-    *(
-        "\ud800",
-        "\udfff\ud800",
-        "\u200b",
-        "\u200d",
-        "\u202e",
-        "\ufeff",
-        "\x00",
-        "\u2028",
-        "\u05e9\u05dc",
-        "e\u0301",
-    ),
-    *(
-        "\U0001f469\u200d\U0001f467",
-        "好",
-        "\U000f0000",
-        "\U00100000",
-        "\U0010fff0",
-        "\U0010fff2",
-        " ",
-        "\n",
-        "\r\n",
-    ),
-    *("Qm0mQ", "Qz9Probe9zQ", "Qz9Next9zQ"),  # what the prover itself puts in the place of strings
-]
-PIECE = st.sampled_from([*TYPED, *TEMPLATE, *ODD, "a", "word", ". "]) | st.text(max_size=4)
-TEXT = st.lists(PIECE, max_size=6).map("".join)
-ROLE = st.sampled_from(["system", "user", "user", "assistant", "assistant", "tool", "nobody"])
-CALL = st.fixed_dictionaries(
-    {"name": TEXT.filter(str.strip), "arguments": st.dictionaries(TEXT, TEXT | st.integers(), max_size=2)}
-).map(lambda function: {"type": "function", "id": "call00001", "function": function})
-MESSAGE = st.fixed_dictionaries(
-    {"role": ROLE, "content": TEXT},
-    optional={
-        "reasoning_content": TEXT,
-        "tool_calls": st.lists(CALL, max_size=2),
-        "train": st.booleans(),
-        "name": TEXT,
-    },
-)
-SESSIONS = st.lists(st.lists(MESSAGE, max_size=6), min_size=1, max_size=4)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A renderer and the prover beside it, as a build makes them."""
-
-    chat: ChatSpec
-    renderer: Renderer
-    tokenizer: Any
-
-    @cached_property
-    def prover(self) -> Prover:
-        template = self.renderer.template
-        return Prover(
-            served_template(self.chat, template.source, template.named_tokens, builtin=template.builtin),
-            self.tokenizer,
-            demands_of(self.chat),
-            num_ids=self.tokenizer.largest_id + 1,
-            prefix_scope=self.tokenizer.prefix_scope,
-            encode=lambda text, goes_on: self.tokenizer.encode_batch([text], [goes_on])[0].tolist(),
-        )
-
-    def outcome(self, sessions: list[list[dict[str, Any]]]) -> tuple[pa.Table, Rendered, list[str | None]]:
-        """Read, rendered, made to fit a small window, and what the prover says of each sequence."""
-        table = normalised(sessions)
-        whole = self.renderer.render(table)
-        for rendered in (self.renderer.fit(table, whole, 400), whole):
-            rows = np.arange(len(table), dtype=np.int32)
-            made = sequence_table(table, rendered, rows, self.renderer.policy)
-            asked = whole_claims(made, table.take(pa.array(rendered.session)))
-            problems = prove_table(self.prover, asked, rendered.sequences)
-            assert {*rendered.session.tolist(), *(entry.row for entry in rendered.set_aside)} == set(
-                rows.tolist()
-            )
-            assert problems == [None] * len(problems)
-            assert all(entry.reason and entry.detail for entry in rendered.set_aside)
-        return table, rendered, problems
-
-
-def normalised(sessions: list[list[dict[str, Any]]]) -> pa.Table:
-    """What ingest makes of them; what it refuses is no session."""
-    reader = MessageReader({}, {}, ChatOptions().roles)
-    rows = []
-    for session in sessions:
-        try:
-            rows.append(normalised_session({"messages": session}, ChatOptions(), reader))
-        except Refused as refused:
-            assert refused.reason
-    return pa.table(
-        {
-            "messages": pa.array([messages.decode() for messages, _ in rows], pa.large_string()),
-            "tools": pa.array([tools and tools.decode() for _, tools in rows], pa.large_string()),
-        }
-    )
+TEXT = hostile_texts(TYPED)
+SESSIONS = hostile_sessions(TEXT)
 
 
 @cache
@@ -145,10 +37,6 @@ def ask_of(template: str, **options: Any) -> Ask:
     tokenizer = byte_tokenizer(list(dict.fromkeys(markers)), bos_token="<s>", eos_token="</s>")
     chat = ChatSpec(template=source, **options)
     return Ask(chat, Renderer(ChatTemplate.load(source, tokenizer), tokenizer, options_of(chat)), tokenizer)
-
-
-def turns(count: int) -> list[dict[str, Any]]:
-    return [{"role": ("user", "assistant")[i % 2], "content": f"{i}"} for i in range(2 * count)]
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -227,3 +115,85 @@ def test_templates_of_every_habit_prove_hostile_sessions(
     template: str, sessions: list[list[dict[str, Any]]]
 ) -> None:
     ask_of(template).outcome(sessions)
+
+
+# -- real tokenizers, each with a template that its markers are for --------------------------------------------
+
+REAL = {
+    "gpt2": ("chatml", ("<|im_start|>", "<|im_end|>")),
+    "llama2": ("ct-llama-2-chat.jinja", ()),
+    "llama3": ("ct-llama-3-instruct.jinja", ()),
+    "mistral-v3": ("mistral-common-v3.jinja", ()),
+    "qwen2.5": ("trl-qwen2_5.jinja", ()),
+    "qwen3": ("trl-qwen3.jinja", ()),
+    "minimind": ("tokenizer", ()),
+}
+
+
+@pytest.fixture(scope="session")
+def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], PreparedTokenizer]:
+    """A shared tokenizer, prepared on first use."""
+    out = tmp_path_factory.mktemp("hostile")
+
+    @cache
+    def prepared(name: str) -> PreparedTokenizer:
+        spec = TokenizerSpec(path=str(shared / "data/tokenizers" / name), add_special_tokens=REAL[name][1])
+        prepare_tokenizer(spec, Path(), out / name)
+        return open_tokenizer(out / name)
+
+    return prepared
+
+
+def ask_real(shared: Path, name: str, tokenizer: PreparedTokenizer) -> Ask:
+    chat = ChatSpec(template=REAL[name][0])
+    options = options_of(chat)
+    template = ChatTemplate.load(
+        chat.template, tokenizer, roles=options.roles, folder=shared / "data" / "templates"
+    )
+    return Ask(chat, Renderer(template, tokenizer, options), tokenizer)
+
+
+EVERY_TOKENIZER = [pytest.param(name, marks=[] if name == "minimind" else pytest.mark.slow) for name in REAL]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", EVERY_TOKENIZER)
+def test_every_special_token_of_every_shared_tokenizer_stays_text_where_it_is_typed(
+    shared: Path, real: Callable[[str], PreparedTokenizer], name: str
+) -> None:
+    ask = ask_real(shared, name, real(name))
+    others = [name] if name == "minimind" else list(REAL)  # alone it is quick enough for every run
+    typed = sorted({token for other in others for token in real(other).added_tokens})
+    assert len(typed) >= (30 if name == "minimind" else 1000)
+    said = [("qq", "aa"), *((f"q{token}q", f"a {token} a") for token in typed)]
+    sessions = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in said]
+    _, rendered, problems = ask.outcome(sessions, fits=False)
+    assert not rendered.set_aside and len(problems) == len(sessions)
+    ids, offsets = rendered.sequences.input_ids, rendered.sequences.offsets
+    special = np.isin(ids, sorted(ask.tokenizer.special_ids))
+    found = [ids[a:b][special[a:b]].tolist() for a, b in itertools.pairwise(offsets)]
+    assert found[0] and all(structure == found[0] for structure in found)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_hostile_sessions_of_real_tokenizers_are_proven_or_set_aside(
+    shared: Path, real: Callable[[str], PreparedTokenizer], name: str
+) -> None:
+    ask = ask_real(shared, name, real(name))
+    typed = sorted({token for other in REAL for token in real(other).added_tokens})
+    proven = 0
+
+    @EXAMPLES
+    @given(hostile_sessions(hostile_texts(typed)))
+    @example([[]])
+    @example([turns(300)])
+    @example([[{"role": "assistant", "content": "first"}, *turns(2)]])
+    @example([[turns(1)[0], turns(1)[0], turns(1)[1], turns(1)[1]]])
+    def none_is_unproven(sessions: list[list[dict[str, Any]]]) -> None:
+        nonlocal proven
+        proven += len(ask.outcome(sessions)[2])
+
+    none_is_unproven()
+    assert proven >= 10
