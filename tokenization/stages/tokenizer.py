@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from tokenization.hashing import file_digest, key_of
 from tokenization.stages.documents import ROWS
 from tokenization.stages.tables import open_table
@@ -76,9 +78,13 @@ def all_texts(workspace: Workspace) -> Iterator[str]:
                 yield from texts_of(batch)
 
 
-def texts_of(batch: Any) -> Iterator[str]:
+def texts_of(batch: Any, longest: int | None = None) -> Iterator[str]:
+    """The texts of some rows; of documents, where a length is given, no more than so many characters are read."""
     if "text" in batch.schema.names:
-        yield from batch.column("text").to_pylist()
+        texts = batch.column("text")
+        if longest is not None:  # a document may be a file of gigabytes
+            texts = pc.utf8_slice_codeunits(texts, 0, longest)
+        yield from texts.to_pylist()
         return
     import orjson
 
@@ -95,7 +101,7 @@ def sample_texts(workspace: Workspace) -> Iterator[str]:
             text
             for table in row_tables(workspace, source.name, sample_chunks(workspace, source.name))
             for batch in table.to_batches(64)
-            for text in texts_of(batch)
+            for text in texts_of(batch, SAMPLE_LENGTH)
         )
         yield from (text[:SAMPLE_LENGTH] for text in islice(texts, each))
 
