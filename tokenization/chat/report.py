@@ -103,7 +103,7 @@ def report_on(renderer: Renderer) -> TemplateReport:
         shows_tools="qztool" in bound.probe([_QUESTION], [_TOOL]),
         generation_prompt=renderer.finder.constant_prompt(),
         unknown_markers=tuple(renderer.control.unknown_markers(template.constants)),
-        notes=tuple(sorted(renderer.finder.notes | _asked(renderer))),
+        notes=tuple(sorted(renderer.finder.notes | _asked(renderer) | _escaped(bound))),
     )
 
 
@@ -112,6 +112,15 @@ def _asked(renderer: Renderer) -> set[str]:
     if renderer.options.around_answers == "masked":
         return set()
     return {"around_answers: the prompt's think tags and the line break behind the stop are trained"}
+
+
+def _escaped(bound: BoundTemplate) -> set[str]:
+    """Whether `| safe` makes the template write calls with HTML escapes, as serving then does too."""
+    written = bound.probe(_FIELDS["tool_calls"])
+    escaped = "qzshown" in written and ("&#34;" in written or "&quot;" in written)
+    return (
+        {"writes the quotes of tool calls as HTML escapes (&#34;), also while serving"} if escaped else set()
+    )
 
 
 _TOOL = {
