@@ -145,14 +145,18 @@ def builtin_names() -> tuple[str, ...]:
 
 
 def builtin_source(name: str, policy: Mapping[str, Role]) -> str:
-    """A built-in template, self-contained: the roles' headers and which of them are trained written in."""
+    """A built-in template, self-contained: the roles' headers, which of them are trained and which are not shown
+    written in, so that whoever serves it shows a model what it was trained on."""
     source = (BUILTIN_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
     headers = {role: declared.header for role, declared in policy.items()}
     trained = [role for role, declared in policy.items() if declared.trained]
     usual = [SYSTEM, USER, ASSISTANT, TOOL]
     for word, value in (("HEADERS", headers), ("TRAINED", trained), ("USUAL", usual)):
         source = source.replace(f"__{word}__", json.dumps(value, ensure_ascii=False))
-    return source
+    hidden = [role for role, declared in policy.items() if not declared.visible_in_generation]
+    names = json.dumps(hidden, ensure_ascii=False)
+    left_out = f"{{%- set messages = messages | rejectattr('role', 'in', {names}) | list -%}}\n"
+    return left_out + source if hidden else source
 
 
 @dataclass(frozen=True)
