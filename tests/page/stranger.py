@@ -109,8 +109,9 @@ class Stranger:
         self.wait(f"{tag} to click that says {words!r}", clicked, seconds)
 
     def switch(self, name: str) -> None:
-        """Turn the switch in the table's row that holds this name."""
-        path = f"//*[normalize-space(.)={name!r}]/following::input[@type='checkbox'][1]"
+        """Turn the switch in the table's row that holds this name; it comes later than the box to select the row."""
+        row = f"//*[normalize-space(.)={name!r}]/ancestor::*[count(.//input[@type='checkbox'])=2][1]"
+        path = f"{row}//label[contains(@class, 'formatSwitch')]/input"
 
         def turned() -> bool:
             for element in self.driver.find_elements("xpath", path):
