@@ -144,6 +144,13 @@ def preview(directory: Path, row: int | None, split: str, html: Path | None) -> 
 @click.option(
     "--loss-on", type=click.Choice(["all_answers", "last_answer"]), default="all_answers", show_default=True
 )
+@click.option(
+    "--around-answers",
+    type=click.Choice(["masked", "trained"]),
+    default="masked",
+    show_default=True,
+    help="think tags of the prompt and the line break behind the stop.",
+)
 @click.option("--window", type=click.IntRange(min=16), help="Apply the overlong policy at this length.")
 @set_option
 @store_option

@@ -28,6 +28,7 @@ def render_sessions(
     tokenizer: Path | None,
     template: str,
     loss_on: str,
+    around_answers: str,
     window: int | None,
     overrides: tuple[str, ...],
     store: Path | None,
@@ -50,7 +51,8 @@ def render_sessions(
         )
     else:
         assert tokenizer is not None
-        chat, folder = ChatSpec.model_validate({"template": template, "loss_on": loss_on}), Path.cwd()
+        asked = {"template": template, "loss_on": loss_on, "around_answers": around_answers}
+        chat, folder = ChatSpec.model_validate(asked), Path.cwd()
         ready = prepared(TokenizerSpec(path=str(tokenizer.absolute())), Path.cwd(), kept)
     renderer = renderer_for(chat, ready, folder)
     for file in resolve_files(str(sessions), Path.cwd(), source=str(sessions)):

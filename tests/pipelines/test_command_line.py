@@ -61,6 +61,9 @@ def test_render_takes_plain_sessions_with_a_tokenizer_and_a_template(
     assert first["id"] == "7" and len(first["input_ids"]) == len(first["loss_mask"])
     assert 0 < sum(first["loss_mask"]) < len(first["loss_mask"])
     assert second["id"] == "b" and second["set_aside"]
+    wider = lines(good.run("render", sessions, *options, "--around-answers", "trained").stdout)[0]
+    assert wider["input_ids"] == first["input_ids"]
+    assert sum(wider["loss_mask"]) == sum(first["loss_mask"]) + 1  # the line break behind the stop
 
 
 @pytest.mark.parametrize(
