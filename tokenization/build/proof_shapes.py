@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.build.proof_layout import rewritten
-from tokenization.build.proof_template import FOLLOWING, PROBE, Looks, Message
+from tokenization.build.proof_template import Looks, Message
 from tokenization.plain_sessions import PlainSessions
 
 _FIELDS = ("content", "reasoning_content", "name", "tool_calls", "tool_call_id")
@@ -33,7 +33,7 @@ class Shapes:
     """Splits sessions into shape and values."""
 
     def __init__(self, looks: Looks, protected: Iterable[str]) -> None:
-        wanted = sorted({*protected, "<think>", "</think>", *_MARKS, PROBE, FOLLOWING}, key=len, reverse=True)
+        wanted = sorted({*protected, "<think>", "</think>", *_MARKS}, key=len, reverse=True)
         self._protected = re.compile("|".join(map(re.escape, wanted)))
         # What is protected never shows in a string, so looking for it finds nothing.
         self._parts = [part for part in looks.parts if not self._protected.search(part)]

@@ -228,7 +228,8 @@ class TargetProof:
         own = view.session[view.origin[place]] if view.origin[place] >= 0 else {}
         if own.get("reasoning_content"):
             probes.append(self._one({**own, "reasoning_content": PROBE}))
-        heads = (view.render_with(place, probe).text.partition(PROBE) for probe in probes)
+        # the last one: an earlier message may say the same
+        heads = (view.render_with(place, probe).text.rpartition(PROBE) for probe in probes)
         return [len(head) for head, found, _ in heads if found and text.startswith(head)]
 
     @cached_property
@@ -254,7 +255,7 @@ class TargetProof:
         message = view.messages[place]
         probe = {key: message[key] for key in ("role", "name") if key in message} | {"content": PROBE}
         probed = view.render_with(place, probe).text
-        start = probed.find(PROBE)
+        start = probed.rfind(PROBE)
         if start < 0 or not text.startswith(probed[:start]):
             raise Unprovable(f"message {view.origin[place]} does not begin with its role's header")
         return start
