@@ -87,7 +87,10 @@ def written(view: View, place: int, count: int, prompt: Prompt | None = None) ->
     if not str(session.get("content") or "").strip():
         return
     text = view.render(count, prompt).text
-    pieces = view.probed(place, count, prompt).split(PROBE)
+    probe = PROBE
+    while probe in text:  # somebody typed it
+        probe += "Q"
+    pieces = view.probed(place, count, prompt, probe).split(probe)
     if len(pieces) == 1:
         return
     length = (len(text) - sum(map(len, pieces))) // (len(pieces) - 1)

@@ -10,7 +10,6 @@ from typing import Any
 
 from tokenization.build.proof_template import (
     ASSISTANT,
-    PROBE,
     TOOL,
     Message,
     Prompt,
@@ -134,9 +133,9 @@ class View:
         made.messages, made.origin = self.messages[:count], self.origin[:count]
         return made
 
-    def probed(self, place: int, count: int, prompt: Prompt | None) -> str:
+    def probed(self, place: int, count: int, prompt: Prompt | None, probe: str) -> str:
         """The same with a probe as the content of the message at `place`."""
-        message = {**self.session[self.origin[place]], "content": PROBE}
+        message = {**self.session[self.origin[place]], "content": probe}
         made = [*self.messages[:count]]
         made[place] = self.template.shown([message], True)[0][-1]
         return self.template.render(made, self.tools, prompt).text
