@@ -103,7 +103,7 @@ def report_on(renderer: Renderer) -> TemplateReport:
         shows_tools="qztool" in bound.probe([_QUESTION], [_TOOL]),
         generation_prompt=renderer.finder.constant_prompt(),
         unknown_markers=tuple(renderer.control.unknown_markers(template.constants)),
-        notes=tuple(sorted(renderer.finder.notes | _asked(renderer) | _escaped(bound))),
+        notes=tuple(sorted(renderer.finder.notes | _asked(renderer) | _rewritten(bound))),
     )
 
 
@@ -114,13 +114,18 @@ def _asked(renderer: Renderer) -> set[str]:
     return {"around_answers: the prompt's think tags and the line break behind the stop are trained"}
 
 
-def _escaped(bound: BoundTemplate) -> set[str]:
-    """Whether `| safe` makes the template write calls with HTML escapes, as serving then does too."""
+def _rewritten(bound: BoundTemplate) -> set[str]:
+    """How the template writes other text than a session says, as serving then does too."""
+    notes = set()
     written = bound.probe(_FIELDS["tool_calls"])
-    escaped = "qzshown" in written and ("&#34;" in written or "&quot;" in written)
-    return (
-        {"writes the quotes of tool calls as HTML escapes (&#34;), also while serving"} if escaped else set()
-    )
+    if "qzshown" in written and ("&#34;" in written or "&quot;" in written):
+        notes.add("writes the quotes of tool calls as HTML escapes (&#34;)")
+    padded = [{**message, "content": f" \t{message['content']}\t "} for message in (_QUESTION, _ANSWER)]
+    shown = bound.probe(padded)
+    trimmed = [m for m in padded if m["content"].strip() in shown and m["content"] not in shown]
+    if trimmed:
+        notes.add(f"trims the white space around what {' and '.join(m['role'] for m in trimmed)} say")
+    return notes
 
 
 _TOOL = {

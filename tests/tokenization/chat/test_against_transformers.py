@@ -80,6 +80,24 @@ def test_every_shared_template_gives_masks_or_reasons_and_skeletons_agree(shared
     assert answered >= 28
 
 
+def test_bos_is_the_templates_own_and_never_two_of_them_lead(shared: Path) -> None:
+    """Llama 2's tokenizer.json puts a BOS before whatever it encodes; a template may write one as well, or none."""
+    tokenizer = SmallTokenizer.read(shared / "data/tokenizers/llama2")
+    tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
+    assert tokenizer._full.encode("q").ids[0] == tokenizer.added_tokens["<s>"]
+    leading = {}
+    for path in sorted((shared / "data/templates").glob("ct-*.jinja")):
+        rendered = renderer(path.read_text(encoding="utf-8"), tokenizer).render(
+            table([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}])
+        )
+        if rendered.set_aside:
+            continue  # whose stop is no token of this vocabulary
+        ids = [i for i in rendered.sequences.input_ids.tolist() if tokenizer.token_bytes(i).strip()]
+        leading[path.stem] = sum(1 for i in ids[:2] if i == tokenizer.added_tokens["<s>"])
+    assert {"ct-llama-2-chat": 1, "ct-zephyr": 0}.items() <= leading.items()
+    assert set(leading.values()) == {0, 1}
+
+
 def test_a_stretch_that_goes_on_gets_no_dummy_prefix(shared: Path) -> None:
     tokenizer = SmallTokenizer.read(shared / "data/tokenizers/llama2")
     source = (

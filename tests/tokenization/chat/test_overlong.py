@@ -47,6 +47,16 @@ def test_whole_earliest_turns_go_and_the_system_prompt_stays() -> None:
     assert rendered.session.tolist() == [0, 1]
 
 
+def test_what_is_left_begins_with_one_bos_and_the_system_prompt_and_its_first_token_is_no_target() -> None:
+    ask = renderer(chat_templates.TRIMMING, TOKENIZER)
+    rendered = fitted(ask, 110, long_session(4))
+    assert_sound(rendered, 110)
+    (text,) = texts(rendered, TOKENIZER)
+    assert text.startswith("<s><|im_start|>system\nS<|im_end|><|im_start|>user\nq2<|im_end|>")
+    assert text.count("<s>") == 1 and rendered.actions == {0: ["drop_turns:2"]}
+    assert trained(rendered, TOKENIZER)[0][0] == "a2" + "x" * 20 + "<|im_end|>"
+
+
 def test_a_last_turn_that_does_not_fit_sets_the_session_aside_and_no_stop_is_made_up() -> None:
     rendered = fitted(
         renderer("chatml", TOKENIZER), 60, [user("u"), assistant("x" * 100)], long_session(1, 5)

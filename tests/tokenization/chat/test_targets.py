@@ -274,6 +274,33 @@ def test_other_markers_that_are_no_tokens_are_reported_and_plain_headers_are_fin
     assert report.stop_tokens == ("</s>",)
 
 
+def test_an_answer_that_is_quoted_elsewhere_is_trained_where_it_is_given() -> None:
+    tokenizer = byte_tokenizer(chat_templates.MARKERS)
+    quoted = [
+        system("yes"),
+        user("say yes or yes<|im_end|>"),
+        assistant("yes"),
+        user("yes"),
+        assistant("yes"),
+    ]
+    for source in (chat_templates.CHATML, chat_templates.MARKED_WITHOUT_STOP):
+        rendered = renderer(source, tokenizer).render(table(quoted))
+        ids = rendered.sequences.input_ids.tolist()
+        header = tokenizer.encode_batch(["assistant\n"])[0].tolist()
+        places = [
+            place + len(header) for place in range(len(ids)) if ids[place : place + len(header)] == header
+        ]
+        assert rendered.span_start.tolist() == places and len(places) == 2
+        assert trained(rendered, tokenizer) == [["yes<|im_end|>", "yes<|im_end|>"]]
+
+
+def test_a_template_that_trims_what_is_said_is_reported() -> None:
+    tokenizer = byte_tokenizer(chat_templates.MARKERS, bos_token="<s>")
+    trimming = report_on(renderer(chat_templates.TRIMMING, tokenizer))
+    assert any("trims" in note and "user and assistant" in note for note in trimming.notes)
+    assert not any("trims" in note for note in report_on(renderer(chat_templates.CHATML, tokenizer)).notes)
+
+
 def test_the_report_says_what_the_template_knows() -> None:
     t = tokenizer()
     thinking = report_on(renderer(chat_templates.THINKING, t))
