@@ -195,6 +195,15 @@ class Page:
         told = self.ask(query, run=run)["runOrError"]["stepStats"]
         return {step["stepKey"] for step in told if step["startTime"] and step["status"] != "SKIPPED"}
 
+    def freshness(self, name: str) -> str:
+        """What the page says of the asset's freshness policy."""
+        query = (
+            "query($key:AssetKeyInput!){assetNodeOrError(assetKey:$key){...on AssetNode{"
+            "freshnessStatusInfo{freshnessStatus}}}}"
+        )
+        told = self.ask(query, key={"path": ["demo", name]})["assetNodeOrError"]["freshnessStatusInfo"]
+        return str(told["freshnessStatus"])
+
     def ticks(self, sensor: str) -> int:
         """How often the sensor has looked."""
         query = (

@@ -64,6 +64,7 @@ def test_the_demo_is_materialised_and_can_be_watched(page: Page, stranger: Stran
     page.wait_for("end of the first build", page.at_rest, seconds=420)
     assert page.runs()[0]["status"] == "SUCCESS"
     assert set(page.checks().values()) == {"SUCCEEDED"} and len(page.checks()) == 12
+    page.wait_for("fresh dataset", lambda: page.freshness("dataset") == "HEALTHY", seconds=90)
     stranger.reads("Success", "Succeeded")
     stranger.picture("run")
 
