@@ -30,7 +30,7 @@ ui: $(READY)              ## the Dagster page, on loopback
 	@$(BIN)/python -m pipelines.page --port $(PORT)
 
 test-page: $(READY)       ## a stranger at the page: a real browser, the real server; needs chromium and chromium-driver
-	$(BIN)/python -m pytest -m slow tests/page
+	$(BIN)/python -m pytest -m slow tests/page/test_a_stranger_at_the_page.py
 
 bench: $(READY)           ## the yardsticks; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
