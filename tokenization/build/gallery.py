@@ -42,7 +42,7 @@ def gallery_of(build: Path, *, source: str, items: list[str], text: str, count: 
         )
     shown = found.slice(0, count)
     wanted = set(zip(shown.column("source").to_pylist(), shown.column("item").to_pylist(), strict=True))
-    sequences, _ = collect(build, manifest, words_of(build / "tokenizer"), wanted)
+    sequences, _ = collect(build, manifest, words_of(build, manifest), wanted)
     told = [("found", f"{len(found):,} items, {len(shown):,} shown"), *facts(manifest)]
     return PreviewPage(f"{manifest['recipe']['name']}: a gallery", told, sequences)
 

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from tokenization import shards
 from tokenization.build.choosing import chosen_items
 from tokenization.build.layout import read_manifest
+from tokenization.build.mask_check import BuildTokenizer
+from tokenization.build.turns import Turns
 from tokenization.errors import RecipeError
-from tokenization.preview.model import PreviewPage, PreviewSequence, PreviewWindow, RoleSpan, SetAside
-from tokenization.tokenizer.definition import Definition
+from tokenization.preview.model import PreviewPage, PreviewSequence, PreviewWindow, SetAside
 from tokenization.tokenizer.vocabulary import Vocabulary
 
 WINDOWS_PER_KIND = 6
@@ -33,11 +34,13 @@ LONGEST = 6000  # tokens of one sequence that are shown
 
 
 class Words:
-    """What the ids of a build stand for."""
+    """What the ids of a build stand for, and whose turn they are in."""
 
-    def __init__(self, folder: Path) -> None:
-        definition = Definition.read(folder / "tokenizer.json")
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        tokenizer = BuildTokenizer(folder)
+        definition = tokenizer.definition
         self._vocabulary = Vocabulary(definition)
+        self.turns = Turns.of(manifest, tokenizer.chat_template, tokenizer.named_tokens)
         self._markers = np.array(sorted(definition.markers.values()), np.int64)
 
     def bytes_of(self, ids: Any) -> list[bytes]:
@@ -47,15 +50,21 @@ class Words:
         return np.isin(np.asarray(ids), self._markers)
 
 
+def words_of(build: Path, manifest: dict[str, Any]) -> Words:
+    """Opened once for each build."""
+    told = {name: manifest[name] for name in ("recipe", "template")}
+    return _words(build / "tokenizer", orjson.dumps(told))
+
+
 @lru_cache(maxsize=4)
-def words_of(folder: Path) -> Words:
-    return Words(folder)
+def _words(folder: Path, told: bytes) -> Words:
+    return Words(folder, orjson.loads(told))
 
 
 def page_of_build(build: Path, manifest: dict[str, Any] | None = None) -> PreviewPage:
     """The page of a whole build; `manifest` where it is not written yet."""
     manifest = manifest or read_manifest(build)
-    words = words_of(build / "tokenizer")
+    words = words_of(build, manifest)
     wanted = chosen_items(build)
     sequences, windows = collect(build, manifest, words, wanted)
     return PreviewPage(
@@ -70,7 +79,7 @@ def page_of_build(build: Path, manifest: dict[str, Any] | None = None) -> Previe
 def sequences_of_row(build: Path, split: str, row: int) -> PreviewPage:
     """Every segment of one row."""
     manifest = read_manifest(build)
-    words = words_of(build / "tokenizer")
+    words = words_of(build, manifest)
     try:
         values = shards.read_row(build / "dataset" / split, row)
     except IndexError:
@@ -252,7 +261,7 @@ def sequence(
 ) -> PreviewSequence:
     """One segment with its tokens' bytes and who says what."""
     token_bytes = words.bytes_of(ids)
-    roles = roles_of(token_bytes, np.array(mask, bool), item) if item else []
+    roles = words.turns.roles(token_bytes, np.array(mask, bool), item) if item else []
     actions = (item or {}).get("actions") or []
     notes = [*actions, *([f"from token {segment['start']} of the document"] if segment["start"] else [])]
     place = f"{item['file']}:{item['place']}" if item and item["place"] else (item or {}).get("file") or ""
@@ -268,91 +277,6 @@ def sequence(
         roles=roles,
         note=", ".join(notes),
     )
-
-
-def roles_of(token_bytes: list[bytes], mask: Any, item: dict[str, Any]) -> list[RoleSpan]:
-    """Who says what: each message's text found in its turn, its header counted with it."""
-    total = len(token_bytes)
-    if item["messages"] is None:
-        return [
-            RoleSpan(0, min(1, total), "text", False, "nothing in the segment predicts its first token"),
-            *(
-                [RoleSpan(1, total, "text", True, "pretraining text: every token is a target")]
-                if total > 1
-                else []
-            ),
-        ]
-    ends = np.cumsum([len(value) for value in token_bytes])
-    whole = b"".join(token_bytes)
-    messages = orjson.loads(item["messages"])
-    spans = sorted(item["spans"] or [], key=lambda span: span["start"])
-    cuts = turn_ends(whole, messages, ends, spans)
-    made: list[RoleSpan] = []
-    begin = 0
-    for number, end in enumerate(cuts):
-        message = messages[number]
-        made += split_by_mask(begin, min(end, total), message, mask)
-        begin = end
-    return [span for span in made if span.stop > span.start]
-
-
-def turn_ends(
-    whole: bytes, messages: list[dict[str, Any]], ends: Any, spans: list[dict[str, Any]]
-) -> list[int]:
-    """The token behind each message's last one; the next message's header belongs to the next message."""
-    cuts: list[int] = []
-    position = 0
-    for message in messages:
-        texts = [message.get("content") or "", message.get("reasoning_content") or ""]
-        for text in texts:
-            place = (
-                whole.find(text.strip().encode("utf-8", "surrogatepass"), position) if text.strip() else -1
-            )
-            if place >= 0:
-                position = max(position, place + len(text.strip().encode("utf-8", "surrogatepass")))
-        token = int(np.searchsorted(ends, position, side="left")) + 1
-        stop = next((span["stop"] for span in spans if span["start"] <= token <= span["stop"]), None)
-        cut = stop if stop is not None else min(token + 1, len(ends))
-        while cut < len(ends) and whole[ends[cut - 1] : ends[cut]].isspace():
-            cut += 1  # the line end behind a stop belongs to the turn that it ends
-        cuts.append(cut)
-        position = max(position, int(ends[min(cuts[-1], len(ends)) - 1]))
-    if cuts:
-        cuts[-1] = len(ends)
-    return np.maximum.accumulate(cuts).tolist() if cuts else []
-
-
-def split_by_mask(begin: int, end: int, message: dict[str, Any], mask: Any) -> list[RoleSpan]:
-    """A turn's stretches of trained and masked tokens, each with its reason."""
-    made = []
-    start = begin
-    role = message.get("name") or message["role"]
-    for token in range(begin + 1, end + 1):
-        if token == end or bool(mask[token]) != bool(mask[start]):
-            trained = bool(mask[start])
-            made.append(RoleSpan(start, token, str(role), trained, reason(message, trained)))
-            start = token
-    return made
-
-
-def reason(message: dict[str, Any], trained: bool) -> str:
-    """Why a stretch of this message's turn is trained or masked, in a sentence."""
-    says = message.get("train")
-    if trained:
-        if message["role"] != "assistant":
-            return (
-                "this row says that the message is trained"
-                if says
-                else "a role or prompts that the recipe trains"
-            )
-        return "the model writes this: an answer and the token that stops it"
-    if "train_ranges" in message:
-        return "outside the character ranges that this row trains, or the header"
-    if message["role"] == "assistant":
-        if says is False:
-            return "this answer's row says that it is not to be trained"
-        return "the header that serving supplies, or what follows the stop"
-    return f"{message['role']}: the model reads this and does not write it"
 
 
 def set_asides(build: Path) -> list[SetAside]:

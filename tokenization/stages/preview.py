@@ -23,7 +23,7 @@ from tokenization.preview.strip import strip_sheet, window_strip
 from tokenization.preview.svg import token_sheet
 from tokenization.stages.workspace import Workspace
 
-CODE = "3"
+CODE = "4"
 SHEET, STRIPS = "sessions.svg", "windows.svg"
 INLINE = 1000  # characters of Markdown that the page shows without a click
 DIFF = 400  # of those, for a diff that comes with every build

@@ -1,0 +1,230 @@
+"""Whose turn each token of a sequence is in: for pictures of masks, never for masks.
+
+The served template is rendered with a stand-in in the place of every text that the session says; what it then writes
+between two stand-ins is its own, and is cut where the earlier turn's rendering ends when nothing follows it:
+
+    <|im_start|>user\\n A <|im_end|>\\n|<|im_start|>assistant\\n B <|im_end|>\\n
+
+Those pieces and the session's texts, one after another, are the sequence, white space aside (templates trim, and
+SentencePiece puts spaces before stretches). Where they are not (a template that looks into texts, turns that are
+served otherwise than they are rendered), the texts are searched for, one behind the other.
+
+Price: a rendering a message of the sessions that are shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from tokenization.build.proof_template import Message, ServedTemplate
+from tokenization.build.proving import served_template
+from tokenization.chat.sandbox import TemplateFailure
+from tokenization.chat.templates import builtin_names
+from tokenization.preview.model import RoleSpan
+from tokenization.recipe.model import ChatSpec
+
+SAID = ("reasoning_content", "content")  # what a stand-in takes the place of
+FIRST_STAND_IN = 0xF0000  # a private-use plane, as no session of people has
+_STAND_IN = re.compile("[\U000f0000-\U000ffffd]")
+LONGEST_MARKER = (
+    64  # bytes: what may stand behind a rendering is the next turn's marker, which stops the answer
+)
+_LINE_END = re.compile(rb"[ \t\r]*\n")
+_SPACES = b" \t\n\r\x0b\x0c"
+_SPACE = np.isin(np.arange(256), np.frombuffer(_SPACES, np.uint8))
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The turns of one build's sessions; without a template, found by their texts alone."""
+
+    template: ServedTemplate | None = None
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], source: str, named_tokens: Mapping[str, str]) -> Turns:
+        """`source` is the build's chat template, `named_tokens` its tokenizer's."""
+        recipe = manifest["recipe"]
+        if not source or not any(each["kind"] == "chat" for each in recipe["sources"]):
+            return cls()
+        chat = ChatSpec.model_validate(recipe["chat"])
+        named = {**named_tokens, **manifest["template"].get("named_tokens", {})}
+        return cls(served_template(chat, source, named, builtin=chat.template in builtin_names()))
+
+    def roles(self, token_bytes: Sequence[bytes], mask: Any, item: Mapping[str, Any]) -> list[RoleSpan]:
+        """Who says what, each turn's header counted with it, in stretches of trained and masked tokens."""
+        total = len(token_bytes)
+        if item["messages"] is None:
+            first = RoleSpan(
+                0, min(1, total), "text", False, "nothing in the segment predicts its first token"
+            )
+            rest = RoleSpan(1, total, "text", True, "pretraining text: every token is a target")
+            return [span for span in (first, rest) if span.stop > span.start]
+        messages = shown_messages(item)
+        ends = np.cumsum([len(value) for value in token_bytes])
+        whole = b"".join(token_bytes)
+        places = self._rendered_ends(whole, messages, item)
+        if places is None:
+            cuts = searched_ends(whole, messages, ends, item["spans"] or [])
+        else:
+            cuts = np.searchsorted(
+                ends, places, side="right"
+            ).tolist()  # a token of two turns is the later one's
+        made: list[RoleSpan] = []
+        begin = 0
+        for message, end in zip(messages, cuts, strict=True):
+            if end > begin:
+                made += split_by_mask(begin, end, message, mask)
+                begin = end
+        return made
+
+    def _rendered_ends(
+        self, whole: bytes, messages: Sequence[Message], item: Mapping[str, Any]
+    ) -> list[int] | None:
+        """The byte behind each message's turn; None where the pieces are not the sequence's."""
+        if self.template is None:
+            return None
+        stood_in, texts = with_stand_ins(messages)
+        tools = orjson.loads(item["tools"]) if item.get("tools") else None
+        shown, origin = self.template.shown(stood_in, bool(tools))
+        try:
+            full = self.template.render(shown, tools).text
+            firsts = [self.template.render(shown[: count + 1], tools).text for count in range(len(shown))]
+        except TemplateFailure:
+            return None
+        ends = dict(zip(origin, _ends_in(full, firsts, shown), strict=True))
+        cuts = list(itertools.accumulate((ends.get(place, 0) for place in range(len(messages))), max))
+        return _placed(whole, full, texts, [*cuts[:-1], len(full)])
+
+
+def shown_messages(item: Mapping[str, Any]) -> list[Message]:
+    """The messages that this item's sequence holds: of a cut, those through its answer."""
+    messages: list[Message] = orjson.loads(item["messages"])
+    is_cut = item.get("cut") is not None and item["cut"] >= 0 and item["spans"]
+    return messages[: max(span["message"] for span in item["spans"]) + 1] if is_cut else messages
+
+
+def with_stand_ins(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
+    """The messages with one character for each text that says something, and those texts in turn."""
+    texts: list[str] = []
+    made = []
+    for message in messages:
+        copy = dict(message)
+        for name in SAID:
+            if (message.get(name) or "").strip():
+                copy[name] = chr(FIRST_STAND_IN + len(texts))
+                texts.append(message[name])
+        made.append(copy)
+    return made, texts
+
+
+def _ends_in(full: str, firsts: Sequence[str], shown: Sequence[Message]) -> list[int]:
+    """Where each turn ends in the rendering of all: where it ends when nothing follows, as far as both agree."""
+    ends = []
+    for text, message in zip(firsts, shown, strict=True):
+        said = "".join(value for value in message.values() if isinstance(value, str))
+        own = max((mark for mark in _STAND_IN.findall(said) if mark in text), key=full.find, default="")
+        at = full.find(own) if own else -1
+        if at >= 0:
+            ends.append(at + _common(full[at:], text[text.rfind(own) :]))
+        else:
+            ends.append(_common(full, text))
+    return ends
+
+
+def _common(one: str, other: str) -> int:
+    shorter = min(len(one), len(other))
+    return next((i for i in range(shorter) if one[i] != other[i]), shorter)
+
+
+def _placed(whole: bytes, full: str, texts: Sequence[str], cuts: Sequence[int]) -> list[int] | None:
+    """The cuts of the rendering with stand-ins as bytes of the sequence, if that is what it renders to."""
+    stand_ins = [match.start() for match in _STAND_IN.finditer(full)]
+    edges = sorted({0, len(full), *cuts, *stand_ins, *(place + 1 for place in stand_ins)})
+    dense = _dense(whole)
+    found = {0: 0}
+    at = 0  # in `dense`
+    for start, stop in itertools.pairwise(edges):
+        number = ord(full[start]) - FIRST_STAND_IN
+        written = _dense((texts[number] if 0 <= number < len(texts) else full[start:stop]).encode())
+        if not dense.startswith(written, at):
+            return None
+        at += len(written)
+        found[stop] = at
+    if len(dense) - at > LONGEST_MARKER:
+        return None
+    raw = np.frombuffer(whole, np.uint8)
+    said = np.concatenate([[0], np.cumsum(~_SPACE[raw])])  # how much of `dense` is before each byte
+    placed: list[int] = np.searchsorted(said, [found[cut] for cut in cuts], side="left").tolist()
+    for number, end in enumerate(placed):
+        line_end = _LINE_END.match(whole, end)  # the one behind a stop belongs to the turn that it ends
+        end = line_end.end() if line_end else end
+        placed[number] = end
+    placed[-1] = len(whole)
+    return placed
+
+
+def _dense(text: bytes) -> bytes:
+    return text.translate(None, _SPACES)
+
+
+def searched_ends(
+    whole: bytes, messages: Sequence[Message], ends: NDArray[Any], spans: Sequence[Mapping[str, Any]]
+) -> list[int]:
+    """The token behind each message's last one; the next message's header belongs to the next message."""
+    cuts: list[int] = []
+    position = 0
+    for message in messages:
+        for name in SAID:
+            text = (message.get(name) or "").strip().encode("utf-8", "surrogatepass")
+            place = whole.find(text, position) if text else -1
+            if place >= 0:
+                position = max(position, place + len(text))
+        token = int(np.searchsorted(ends, position, side="left")) + 1
+        stop = next((span["stop"] for span in spans if span["start"] <= token <= span["stop"]), None)
+        cut = stop if stop is not None else min(token + 1, len(ends))
+        while cut < len(ends) and whole[ends[cut - 1] : ends[cut]].isspace():
+            cut += 1
+        cuts.append(cut)
+        position = max(position, int(ends[min(cut, len(ends)) - 1]))
+    if cuts:
+        cuts[-1] = len(ends)
+    return np.minimum(np.maximum.accumulate(cuts), len(ends)).tolist() if cuts else []
+
+
+def split_by_mask(begin: int, end: int, message: Message, mask: Any) -> list[RoleSpan]:
+    """A turn's stretches of trained and masked tokens, each with its reason."""
+    role = str(message.get("name") or message["role"])
+    edges = begin + 1 + np.flatnonzero(np.diff(np.asarray(mask[begin:end], np.int8)))
+    made = []
+    for start, stop in zip([begin, *edges.tolist()], [*edges.tolist(), end], strict=True):
+        trained = bool(mask[start])
+        made.append(RoleSpan(start, stop, role, trained, reason(message, trained)))
+    return made
+
+
+def reason(message: Message, trained: bool) -> str:
+    """Why a stretch of this message's turn is trained or masked, in a sentence."""
+    says = message.get("train")
+    if trained:
+        if message["role"] != "assistant":
+            return (
+                "this row says that the message is trained"
+                if says
+                else "a role or prompts that the recipe trains"
+            )
+        return "the model writes this: an answer and the token that stops it"
+    if "train_ranges" in message:
+        return "outside the character ranges that this row trains, or the header"
+    if message["role"] == "assistant":
+        if says is False:
+            return "this answer's row says that it is not to be trained"
+        return "the header that serving supplies, or what follows the stop"
+    return f"{message['role']}: the model reads this and does not write it"
