@@ -36,7 +36,7 @@ from tokenization.stages.workspace import Workspace
 from tokenization.store import write_json
 from tokenization.tokenizer.save import save_tokenizer
 
-CODE = "5"
+CODE = "6"
 MOST_BESIDE = 250_000  # items: a million of them take 0.2 GB here, and as much for the names in shards
 PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars", "jinja2")
 
