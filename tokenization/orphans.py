@@ -16,7 +16,9 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def end_with(parent: int | None) -> None:
     """SIGTERM to this process when its parent dies; at once where `parent` is given and is not its parent any more,
-    because it died while this process was starting."""
+    because it died while this process was starting. One that ignores SIGTERM hands that down; it is not ignored here."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent is not None and parent != os.getppid():

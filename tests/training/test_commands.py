@@ -265,12 +265,15 @@ def test_what_a_killed_run_left_unfinished_is_gone_when_the_next_one_starts(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+@pytest.mark.parametrize("ignoring", [False, True])
 @pytest.mark.parametrize("alive", [True, False])
-def test_a_launcher_that_died_while_its_trainer_started_takes_it_along(alive: bool) -> None:
+def test_a_launcher_that_died_while_its_trainer_started_takes_it_along(alive: bool, ignoring: bool) -> None:
+    """Also where it ignored SIGTERM, which whoever it starts inherits."""
     launcher = os.getpid() if alive else 2**22 + 1  # above the highest process id
     script = "from training import process; process.end_with_parent(); print('trains on')"
+    trap = "trap '' TERM; " if ignoring else ""
     told = subprocess.run(
-        [sys.executable, "-c", script],
+        ["sh", "-c", f'{trap}exec "$@"', "sh", sys.executable, "-c", script],
         env={**os.environ, process.PARENT_VARIABLE: str(launcher), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
