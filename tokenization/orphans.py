@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def end_with(parent: int | None) -> None:
     """SIGTERM to this process when its parent dies; at once where `parent` is given and is not its parent any more,
-    because it died while this process was starting. One that ignores SIGTERM hands that down; it is not ignored here."""
+    because it died while this process was starting. A parent that ignored SIGTERM handed that down; here it counts."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":

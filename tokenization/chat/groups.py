@@ -24,8 +24,8 @@ from tokenization.chat.assembly import Layout
 from tokenization.chat.cases import Case
 from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
 from tokenization.chat.skeleton import Plan, Stretch
+from tokenization.chat.symbolic_view import message_key
 from tokenization.chat.symbols import Slot
-from tokenization.chat.views import message_key
 from tokenization.plain_sessions import PlainSessions
 from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_of, storage_dtype
 from tokenization.windows.plan import ranges

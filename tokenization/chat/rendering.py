@@ -35,9 +35,10 @@ from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
 from tokenization.chat.rendered import Refusal, RenderedText
 from tokenization.chat.roles import TOOL, Role, role_fault, role_policy
 from tokenization.chat.skeleton import MAX_PLANS, Plan, Planner, find_for
+from tokenization.chat.symbolic_view import message_key, tools_key
 from tokenization.chat.targets import History, TargetFinder
 from tokenization.chat.templates import BoundTemplate, ChatTemplate, ChatTokenizer, Message
-from tokenization.chat.views import DirectView, message_key, tools_key
+from tokenization.chat.views import DirectView
 from tokenization.plain_sessions import PlainSessions, of_turns, plain_sessions
 from tokenization.sequences import IntArray, TokenSequences
 

@@ -17,7 +17,7 @@ from tokenization.chat.rendered import STUB, Refusal
 from tokenization.chat.rendering import Renderer
 from tokenization.chat.roles import ASSISTANT, SYSTEM, TOOL, USER
 from tokenization.chat.sandbox import TemplateFailure
-from tokenization.chat.targets import StopRule
+from tokenization.chat.stops import StopRule
 from tokenization.chat.templates import BoundTemplate, Message
 from tokenization.chat.views import DirectView
 from tokenization.errors import RecipeError
@@ -60,7 +60,7 @@ def check_stop(renderer: Renderer) -> tuple[str, ...]:
 
 
 def _stop_of(renderer: Renderer, role: str) -> StopRule:
-    return renderer.finder.stop_rule(renderer.bound.shown({"role": role, "content": STUB}))
+    return renderer.finder.stopping.rule(renderer.bound.shown({"role": role, "content": STUB}))
 
 
 def _passes_a_marker(renderer: Renderer, rule: StopRule) -> bool:

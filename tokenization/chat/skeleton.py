@@ -21,22 +21,11 @@ from typing import Any
 from tokenization.chat.assembly import ConstantPool, Layout, cut_into_parts
 from tokenization.chat.control import SLOT_PATTERN, ControlTokens
 from tokenization.chat.rendered import Refusal, RenderedText, Span
-from tokenization.chat.symbols import (
-    Condition,
-    Ledger,
-    NotSymbolic,
-    Slot,
-    SymbolicEnvironment,
-    constant_parts,
-)
+from tokenization.chat.symbolic_environment import SymbolicEnvironment
+from tokenization.chat.symbolic_view import PrefixCache, SymbolicView, symbolic_message, symbolic_tools
+from tokenization.chat.symbols import Condition, Ledger, NotSymbolic, Slot, constant_parts
 from tokenization.chat.targets import TargetFinder
 from tokenization.chat.templates import BoundTemplate, Message
-from tokenization.chat.views import (
-    PrefixCache,
-    SymbolicView,
-    symbolic_message,
-    symbolic_tools,
-)
 
 MAX_PLANS = 20_000
 
