@@ -20,6 +20,7 @@ from assets.training import run_folder
 from tokenization.build.held_out_prompts import HeldOutPrompt, held_out_prompts
 from tokenization.errors import BuildError
 from tokenization.hashing import key_of
+from tokenization.orphans import PARENT_VARIABLE
 from tokenization.preview.characters import one_line
 from tokenization.preview.curve import loss_curve
 from tokenization.preview.markdown import escaped, shortened
@@ -94,7 +95,7 @@ def answer(run: Path, prompt: HeldOutPrompt) -> str:
         text=True,
         check=False,
         timeout=SECONDS,
-        env={**os.environ, "TOKENMILL_PARENT": str(os.getpid())},  # it ends with this step
+        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},  # it ends with this step
     )
     if ended.returncode:
         raise BuildError(f"the checkpoint in {run} could not answer: {ended.stderr.strip()[-500:]}")

@@ -17,6 +17,7 @@ from assets.settings import Settings
 from tokenization.build.layout import published, version_folder
 from tokenization.errors import BuildError
 from tokenization.object_store import origin_of
+from tokenization.orphans import PARENT_VARIABLE
 from tokenization.recipe.model import Recipe
 
 
@@ -49,7 +50,7 @@ def checkpoint_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
             here = version_folder(workspace.out, fingerprint) if origin_of(workspace.out) else workspace.out
             command = training_command(workspace.recipe, str(here), str(run_folder(workspace.recipe)))
         return trainer.run(
-            command=command, context=context, env={"TOKENMILL_PARENT": str(os.getpid())}
+            command=command, context=context, env={PARENT_VARIABLE: str(os.getpid())}
         ).get_materialize_result()
 
     return checkpoint

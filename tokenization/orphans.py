@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+PARENT_VARIABLE = "TOKENMILL_PARENT"  # the process id of whoever starts a process that shall end with it
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

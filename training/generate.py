@@ -17,6 +17,7 @@ import click
 import orjson
 
 from tokenization.errors import RecipeError, TokenmillError
+from tokenization.orphans import PARENT_VARIABLE
 from training import process
 
 
@@ -117,7 +118,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Generate from the newest checkpoint of RUN (or from a checkpoint)."""
-    if process.PARENT_VARIABLE in os.environ:
+    if PARENT_VARIABLE in os.environ:
         process.end_with_parent()
     try:
         chat = _messages(prompt, messages)

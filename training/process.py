@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tokenization.errors import RecipeError
-from tokenization.orphans import end_with
+from tokenization.orphans import PARENT_VARIABLE, end_with
 
-PARENT_VARIABLE = "TOKENMILL_PARENT"  # the process id of whoever starts a trainer that shall end with it
 PATIENCE_S = 20.0  # a trainer that was told to end is gone by then
 
 

@@ -274,7 +274,7 @@ def test_a_launcher_that_died_while_its_trainer_started_takes_it_along(alive: bo
     trap = "trap '' TERM; " if ignoring else ""
     told = subprocess.run(
         ["sh", "-c", f'{trap}exec "$@"', "sh", sys.executable, "-c", script],
-        env={**os.environ, process.PARENT_VARIABLE: str(launcher), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, PARENT_VARIABLE: str(launcher), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
