@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from tokenization.errors import RecipeError
+from tokenization.orphans import PARENT_VARIABLE
 from training import generate, process, train
 from training.reporting import PIPES_VARIABLE, Metrics
 
