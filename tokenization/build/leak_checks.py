@@ -3,7 +3,7 @@
 Contamination: no content stands in both splits; every row that the quarantine calls contaminated is in neither, holds
 the n-gram that it is said to hold, at the place and with the share that the recipe asks for, and there are as many as
 the manifest counts. Leaks: the listed ones are as many as the manifest counts, and not more than the recipe's limit.
-Price: one pass over items.parquet's ids and hashes and over the quarantine.
+Price: one pass over items.parquet's ids and hashes, in columns, and two over the quarantine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
@@ -24,28 +26,21 @@ LEAKS = "quarantine/leaks.parquet"
 def contamination_problems(build: Build) -> tuple[str, list[str]]:
     """(what was looked at, problems)"""
     columns = ["split", "source", "item", "content_hash"]
-    table = pq.read_table(build.path / "items.parquet", columns=columns)
-    splits, sources, items, hashes = (table.column(name).to_pylist() for name in columns)
-    own: dict[str, set[str]] = {"train": set(), "validation": set()}
-    for split, digest in zip(splits, hashes, strict=True):
-        own[split].add(digest)
-    both = own["train"] & own["validation"]
+    table = pq.read_table(build.path / "items.parquet", columns=columns, read_dictionary=columns[:2])
     problems = [
-        f"{split}: {source} {item} has the content of an item of the other split"
-        for split, source, item, digest in zip(splits, sources, items, hashes, strict=True)
-        if digest in both
+        f"{row['split']}: {row['source']} {row['item']} has the content of an item of the other split"
+        for row in in_both_splits(table).to_pylist()
     ]
     told = build.manifest.get("decontamination")
     asked = build.manifest["recipe"]["cleaning"].get("decontamination", "off")
     if asked == "off":
-        return f"{len(items)} items of both splits", problems
+        return f"{len(table)} items of both splits", problems
     if told is None:
         return "no figures", [
             *problems,
             "the recipe asks for decontamination, the manifest has no figures of it",
         ]
-    present = set(zip(sources, (item.rsplit("#", 1)[0] for item in items), strict=True))
-    present |= set(zip(sources, items, strict=True))
+    present = present_among(table, {row["item"] for row in contaminated_rows(build)})
     counted: Counter[str] = Counter()
     found: dict[str, set[str]] = {name: set() for name in told["sets"]}
     for row in contaminated_rows(build):
@@ -60,9 +55,32 @@ def contamination_problems(build: Build) -> tuple[str, list[str]]:
             )
     sets = sum(one["items"] for one in told["sets"].values())
     return (
-        f"{len(items)} items of both splits, {sum(counted.values())} set aside for {sets} of evaluation",
+        f"{len(table)} items of both splits, {sum(counted.values())} set aside for {sets} of evaluation",
         problems,
     )
+
+
+def in_both_splits(items: pa.Table) -> pa.Table:
+    """The items whose content stands in train and in validation."""
+    digests = items.column("content_hash")
+    held_out = pc.equal(pc.cast(items.column("split"), pa.string()), "validation")
+    others = digests.filter(pc.invert(held_out))
+    both = others.filter(pc.is_in(others, value_set=digests.filter(held_out).combine_chunks()))
+    return items.filter(pc.is_in(digests, value_set=both.combine_chunks()))
+
+
+def present_among(items: pa.Table, names: set[str]) -> set[tuple[str, str]]:
+    """(source, item) of the items in the build that have one of these names, a cut's session counted as well."""
+    wanted = pa.array(sorted(names), pa.string())
+    whole = items.column("item")
+    sessions = pc.replace_substring_regex(whole, r"#[^#]*$", "")
+    present: set[tuple[str, str]] = set()
+    for column in (whole, sessions):
+        hit = pc.is_in(column, value_set=wanted)
+        present.update(
+            zip(items.column("source").filter(hit).to_pylist(), column.filter(hit).to_pylist(), strict=True)
+        )
+    return present
 
 
 def contaminated_rows(build: Build) -> Iterator[dict[str, Any]]:
