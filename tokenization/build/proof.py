@@ -101,6 +101,7 @@ class Prover:
         self.met: dict[
             int, tuple[Layout, int]
         ] = {}  # by id: the layouts of groups, and their sessions so far
+        self.met_in_all = 0  # sessions of all groups so far
         self._shared: dict[Any, Any] = {}
         self._control_lengths = {token: len(text.encode()) for text, token in ids.items()}
 
@@ -189,24 +190,39 @@ class Prover:
             plan = self._plans[key] = self._learn(key, claim, values)
         return plan
 
-    def layouts_of(self, claim: Claim, *, again: bool) -> Sequence[Layout] | None:
+    def layouts_of(self, claim: Claim) -> Sequence[Layout] | None:
         """The layouts of the claim's shape; None where its sessions must be rendered by themselves."""
         split = self._split(claim)
-        plan = None if split is None else self._plan(split[0], claim, split[1], again=again)
+        plan = None if split is None else self._plan(split[0], claim, split[1], again=True)
         return None if plan is None else plan.layouts
 
-    def bears_out(self, claim: Claim, layout: Layout) -> bool:
-        """Whether the session rendered by itself is what its shape's layout says; a layout that fails is dropped."""
+    def bears_out(self, claim: Claim, layout: Layout, *, wholly: bool) -> bool:
+        """Whether the session rendered by itself is what its shape's layout says; a layout that fails is dropped.
+
+        `wholly`: its targets and hand-overs too, in three to five renderings an answer; else its text, in one.
+        """
         split = self._split(claim)
         if split is None:
             return False
-        try:
-            sound = self._by_itself(claim) == layout.fill(split[1])
-        except Unprovable:
-            sound = False
+        sound = self._is_as_filled(claim, self._spaced(layout.fill(split[1])), wholly=wholly)
         if not sound:
             self._plans[split[0]] = None
         return sound
+
+    def _is_as_filled(self, claim: Claim, filled: Filled, *, wholly: bool) -> bool:
+        try:
+            return (not wholly and self._reads(claim, filled)) or self._by_itself(claim) == filled
+        except (Unprovable, TemplateFailure):
+            return False
+
+    def _reads(self, claim: Claim, filled: Filled) -> bool:
+        """Whether the session as the template writes it is this text with these control tokens. False also where
+        what is trained is more or less than that, as where the next turn's marker is the stop."""
+        messages, tools, stand_ins = self.shapes.hidden(claim.messages, claim.tools)
+        view = View(self.template, messages, tools)
+        text = ExpectedText(view.render(len(view.messages)).text, (), (), ())
+        own = self._spaced(fill_text(text, self._control, stand_ins, False))
+        return own.blob == filled.blob and own.controls == filled.controls
 
     def _split(self, claim: Claim) -> tuple[Any, list[str]] | None:
         if not self.shapes.usable or any("train_ranges" in message for message in claim.messages):
@@ -300,12 +316,24 @@ class Prover:
         found = [layout for layout in layouts if layout is not None]
         if len(found) < len(layouts):
             return None
-        messages, tools, stand_ins = self.shapes.hidden(claim.messages, claim.tools)
-        texts = self._expected_texts(View(self.template, messages, tools), key[2])
-        own = [fill_text(text, self._control, stand_ins, key[2]) for text in texts]
-        if own != [layout.fill(values) for layout in found]:
+        if not self._are_as_learnt(claim, found, values, key[2]):
             return None
         return _Plan(found, [set(layout.messages) for layout in found])
+
+    def _are_as_learnt(
+        self, claim: Claim, layouts: Sequence[Layout], values: list[str], everything: bool
+    ) -> bool:
+        """Whether the session that the layouts were learnt from is what they say."""
+        messages, tools, stand_ins = self.shapes.hidden(claim.messages, claim.tools)
+        view = View(self.template, messages, tools)
+        try:
+            if len(layouts) == 1 and self._reads(claim, self._spaced(layouts[0].fill(values))):
+                return True
+            texts = self._expected_texts(view, everything)
+        except (Unprovable, TemplateFailure):
+            return False
+        own = [fill_text(text, self._control, stand_ins, everything) for text in texts]
+        return own == [layout.fill(values) for layout in layouts]
 
     def _marked(self, key: Any, claim: Claim, mark: Callable[[int], str], kind: str) -> list[ExpectedText]:
         if len(self._shared) > MAX_SHARED:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokenization.build.proof_batch import ends_in_stops, taken_sequences
@@ -30,7 +29,9 @@ from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_
 if TYPE_CHECKING:
     from tokenization.build.proof import Prover
 
-SAMPLE = 1024  # one session of a shape in so many, over all chunks, is rendered by itself too, and compared
+# One session of a shape in so many, over all chunks, is rendered by itself too and its text compared; one of all shapes
+# together in so many with its targets and hand-overs.
+SAMPLE = 1024
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,16 @@ def proven_in_groups(
     ready = counts > 0
     if ready.any():
         ready[ready] = np.logical_and.reduceat(values, plain.offsets[:-1][ready])
-    for sessions in plain.by_roles().values():
-        sessions = sessions[ready[sessions]]
-        with prover.lock:
+    groups: list[tuple[Layout, IntArray]] = []
+    with prover.lock:
+        for sessions in plain.by_roles().values():
+            sessions = sessions[ready[sessions]]
             layout = _layout_of(prover, plain, sessions)
-        if layout is not None and _group_holds(prover, layout, plain, sessions, spans, sequences):
+            if layout is not None:
+                groups.append((layout, sessions))
+    pool = _Pool.of(plain, [layout for layout, _ in groups])
+    for layout, sessions in groups:
+        if _group_holds(prover, layout, pool, sessions, spans, sequences):
             proven[plain.rows[sessions]] = True
     prover.counts.by_shape += int(proven.sum())
     return proven
@@ -78,7 +84,7 @@ def _layout_of(prover: Prover, plain: PlainSessions, sessions: IntArray) -> Layo
     """The layout of these sessions, all of one shape; None where they must be proved one by one."""
     if not len(sessions):
         return None
-    layouts = prover.layouts_of(Claim(plain.messages(int(sessions[0]))), again=len(sessions) > 1)
+    layouts = prover.layouts_of(Claim(plain.messages(int(sessions[0]))))
     if layouts is None or len(layouts) != 1:
         return None
     layout = layouts[0]
@@ -86,9 +92,12 @@ def _layout_of(prover: Prover, plain: PlainSessions, sessions: IntArray) -> Layo
     prover.met[id(layout)] = layout, before + len(sessions)
     if layout.masked is not None or layout.hidden:
         return None
-    for session in sessions[(1 - before) % SAMPLE :: SAMPLE].tolist():  # the first is the one that was learnt
-        claim = Claim(plain.messages(session))
-        if not prover.bears_out(claim, layout):
+    of_shape = range((1 - before) % SAMPLE, len(sessions), SAMPLE)  # the first is the one that was learnt
+    of_all = range(-prover.met_in_all % SAMPLE, len(sessions), SAMPLE)
+    prover.met_in_all += len(sessions)
+    for place in sorted({*of_shape, *of_all}):
+        claim = Claim(plain.messages(int(sessions[place])))
+        if not prover.bears_out(claim, layout, wholly=place in of_all):
             return None
     return layout
 
@@ -96,18 +105,18 @@ def _layout_of(prover: Prover, plain: PlainSessions, sessions: IntArray) -> Layo
 def _group_holds(
     prover: Prover,
     layout: Layout,
-    plain: PlainSessions,
+    pool: _Pool,
     sessions: IntArray,
     spans: ClaimedSpans,
     sequences: TokenSequences,
 ) -> bool:
     """Whether every sequence of these sessions is exactly what it must be."""
     table = prover.table
-    numbers = plain.rows[sessions]
+    numbers = pool.plain.rows[sessions]
     own = taken_sequences(sequences, numbers)
     if table.unknown(own.input_ids).any():
         return False
-    due = _Due.of(layout, plain, sessions)
+    due = pool.due(layout, sessions)
     spelled, places = table.spell(own.input_ids)
     begins = places[own.offsets]
     if not (np.array_equal(begins, due.begins) and spelled.equals(due.blob)):
@@ -135,32 +144,49 @@ def _group_holds(
 
 
 @dataclass(frozen=True)
+class _Pool:
+    """All that the sequences of some groups are made of: their sessions' texts, then the constants of their layouts."""
+
+    plain: PlainSessions
+    pieces: pa.LargeBinaryArray
+    constants: dict[int, int]  # by a layout's id: where its first constant stands
+
+    @classmethod
+    def of(cls, plain: PlainSessions, layouts: Sequence[Layout]) -> _Pool:
+        known = {id(layout): layout for layout in layouts}
+        behind = offsets_of(np.array([len(layout.constants) for layout in known.values()], np.int64))
+        flat = [constant for layout in known.values() for constant in layout.constants]
+        texts = plain.content.cast(pa.large_string()).cast(pa.large_binary())
+        pieces = pa.concat_arrays([texts, pa.array(flat, pa.large_binary())])
+        return cls(plain, pieces, dict(zip(known, (behind[:-1] + len(texts)).tolist(), strict=True)))
+
+    def due(self, layout: Layout, sessions: IntArray) -> _Due:
+        """What the sequences of these sessions, all of this layout, must spell."""
+        first = self.plain.offsets[:-1][sessions]
+        taken = np.empty((len(sessions), 2 * len(layout.slots) + 1), np.int64)
+        taken[:, ::2] = self.constants[id(layout)] + np.arange(len(layout.constants))
+        pieces = self.pieces
+        for number, (message, treat) in enumerate(layout.slots):
+            taken[:, 2 * number + 1] = first + message
+            if treat is not None:
+                texts = self.plain.content.take(pa.array(first + message)).to_pylist()
+                treated = pa.array([treat(text).encode() for text in texts], pa.large_binary())
+                taken[:, 2 * number + 1] = len(pieces) + np.arange(len(sessions))
+                pieces = pa.concat_arrays([pieces, treated])
+        whole = pieces.take(pa.array(taken.ravel()))
+        ends = np.frombuffer(whole.buffers()[1], np.int64)[: taken.size + 1]
+        starts = ends[:-1].reshape(taken.shape)
+        blob = whole.buffers()[2].slice(0, int(ends[-1]))
+        return _Due(blob, ends[:: taken.shape[1]], starts[:, ::2] - starts[:, :1])
+
+
+@dataclass(frozen=True)
 class _Due:
     """What the sequences of some sessions must spell, end to end, and where a layout's positions come to stand."""
 
     blob: pa.Buffer
     begins: IntArray  # int64 [m + 1]  bytes: where each session begins
     bases: IntArray  # int64 [m, num_constants]  bytes from the session's first: where each constant begins
-
-    @classmethod
-    def of(cls, layout: Layout, plain: PlainSessions, sessions: IntArray) -> _Due:
-        size = len(sessions)
-        first = plain.offsets[:-1][sessions]
-        pieces: list[pa.Scalar | pa.Array] = [pa.scalar(layout.constants[0], pa.large_binary())]
-        bases = np.zeros((size, len(layout.constants)), np.int64)
-        for number, (message, treat) in enumerate(layout.slots):
-            texts = plain.content.take(pa.array(first + message))
-            if treat is not None:
-                texts = pa.array([treat(text) for text in texts.to_pylist()], pa.string())
-            length = pc.binary_length(texts).to_numpy(zero_copy_only=False)
-            bases[:, number + 1] = bases[:, number] + len(layout.constants[number]) + length
-            pieces += [
-                texts.cast(pa.large_string()).cast(pa.large_binary()),
-                pa.scalar(layout.constants[number + 1], pa.large_binary()),
-            ]
-        begins = offsets_of(bases[:, -1] + len(layout.constants[-1]))
-        whole = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary()))
-        return cls(whole.buffers()[2].slice(0, int(begins[-1])), begins, bases)
 
     def at(self, positions: Sequence[Position]) -> IntArray:
         """Where these positions stand in the blob, session by session: int64 [m * len(positions)]."""

@@ -36,6 +36,9 @@ _MARKS = re.compile(f"[{GENERATION_START}{GENERATION_STOP}]")
 _ESCAPED_STAND_IN = re.compile(r"(?<!\\)((?:\\\\)*)\\u(db[c-f][0-9a-f])\\u(d[c-f][0-9a-f]{2})")
 
 
+_OF_DICTS = frozenset(dir(dict))
+
+
 class TemplateFailure(Exception):
     """A template could not render a session; `str(failure)` says why."""
 
@@ -74,6 +77,12 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         if self._iterations > MAX_ITERATIONS:
             raise TemplateFailure(f"the template loops more than {MAX_ITERATIONS:,} times")
         return numbers
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As the sandbox does, without the exception that it catches for a message's field: 1.2 us of every look."""
+        if type(obj) is dict and attribute not in _OF_DICTS:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "+":

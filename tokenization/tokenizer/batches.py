@@ -28,6 +28,9 @@ def in_batches(encoder: TextEncoder, texts: list[str]) -> tuple[Ids, Offsets]:
 
 def _batches(texts: list[str]) -> Iterator[list[str]]:
     """Runs of texts of about BATCH_CHARACTERS; a longer text is a batch of its own."""
+    if sum(map(len, texts)) <= BATCH_CHARACTERS:
+        yield from [texts] if texts else []
+        return
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
     first = before = 0
     while first < len(texts):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from proof_cases import Made, chat, prover, rendered, table_of, together
+from proof_cases import CHATML, Made, chat, prover, rendered, table_of, together
 
+from tokenization.build import proof_columns
 from tokenization.build.proof_view import Demands
 from tokenization.build.proving import prove_table
 
@@ -126,3 +127,31 @@ def test_the_line_break_behind_a_stop_is_no_stop_where_it_is_trained_too() -> No
     found = problems_of(made, demands=demands, stop_ids=frozenset({line_break}))
     assert all(problem is not None and "no stop of the build" in problem for problem in found)
     assert None not in problems_of(made, stop_ids=frozenset({stop}))  # the other mode's labels
+
+
+LONG = "a long story " * 20
+SHORT_AND_LONG = [rendered(chat(text, "yes")) for text in ("one", LONG, "two", "three")]
+
+
+def test_a_template_that_writes_long_texts_otherwise_is_found_out_by_the_text_of_a_session() -> None:
+    """Markers are short: what the shape's layout says is held against a session's own rendering."""
+    by = prover(CHATML.replace("{{ m.role }}", "{{ 'long ' if m.content | length > 99 }}{{ m.role }}"))
+    claims, sequences = together(SHORT_AND_LONG)
+    found = prove_table(by, table_of(claims), sequences)
+    assert [number for number, problem in enumerate(found) if problem is not None] == [1]
+    assert by.counts.by_shape == 0
+
+
+def test_a_template_that_prompts_otherwise_behind_long_texts_is_found_out_by_a_sampled_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rendering of the whole session is the same; where serving hands over is looked at in the sample."""
+    source = CHATML.replace(
+        "assistant\n{% endif %}", "assistant\n{{ 'Hm: ' if messages[-1].content | length > 99 }}{% endif %}"
+    )
+    monkeypatch.setattr(proof_columns, "SAMPLE", 2)
+    by = prover(source)
+    claims, sequences = together([SHORT_AND_LONG[number] for number in (0, 2, 1, 3)])
+    found = prove_table(by, table_of(claims), sequences)
+    assert [number for number, problem in enumerate(found) if problem is not None] == [2]
+    assert by.counts.by_shape == 0
