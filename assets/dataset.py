@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from assets import naming, versions
-from assets.columns import PLAN_COLUMNS, dataset_columns
+from assets.columns import PLAN, rows, table_schema
 from assets.raw import has_model_files
 from assets.reports import (
     built_numbers,
@@ -21,8 +21,7 @@ from tokenization.build.layout import publish, published
 from tokenization.hashing import key_of
 from tokenization.object_store import shown
 from tokenization.recipe.model import Recipe
-from tokenization.stages import candidate, leaks, preview, tokenizer, windows
-from tokenization.stages.draw import draws
+from tokenization.stages.catalogue import CODES, draws, measures
 from tokenization.stages.workspace import StageResult, Workspace
 from tokenization.store_upkeep import keep_within_limit, note_use
 
@@ -70,7 +69,7 @@ def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
         # not the plan alone: what was read and turned away stands in the folder too, and the selection moves with it
         "candidate": [
             *(selection, tokenizer, naming.key(recipe, "windows")),
-            *([naming.key(recipe, "leaks")] if leaks.measures(recipe) else []),
+            *([naming.key(recipe, "leaks")] if measures(recipe) else []),
         ],
         "leaks": [decided],
         "loss_mask_preview": [naming.key(recipe, "candidate")],
@@ -88,13 +87,6 @@ def version_of(workspace: Workspace, result: StageResult) -> str:
 def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
     """An asset that runs the stage of its name."""
     stage = STAGE_OF.get(name, name)
-    code = {
-        "leaks": leaks,
-        "tokenizer": tokenizer,
-        "windows": windows,
-        "preview": preview,
-        "candidate": candidate,
-    }[stage].CODE
 
     @dg.asset(
         key=naming.key(recipe, name),
@@ -103,7 +95,7 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
         kinds={KINDS[name]},
         owners=[naming.OWNER],
         tags=naming.tags(recipe),
-        code_version=versions.of_stage(recipe, stage, code),
+        code_version=versions.of_stage(recipe, stage, CODES[stage]),
         pool=None if stage == "preview" else naming.CORES,
         metadata=columns_of(recipe).get(name),
         description=DESCRIPTIONS[name],
@@ -121,8 +113,9 @@ def stage_asset(recipe: Recipe, path: str, name: str) -> dg.AssetsDefinition:
 
 def columns_of(recipe: Recipe) -> dict[str, dict[str, dg.TableSchema]]:
     """The column schemas of what is a table."""
-    rows = {"dagster/column_schema": dataset_columns(recipe.window)}
-    return {"windows": {"dagster/column_schema": PLAN_COLUMNS}, "candidate": rows, "dataset": rows}
+    window = None if recipe.sft.layout == "rows" else recipe.window
+    plan, dataset = ({"dagster/column_schema": table_schema(columns)} for columns in (PLAN, rows(window)))
+    return {"windows": plan, "candidate": dataset, "dataset": dataset}
 
 
 def freshness(recipe: Recipe) -> dg.FreshnessPolicy | None:

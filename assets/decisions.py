@@ -15,7 +15,7 @@ from assets.reports import VERSION, by_source, explained, materialized
 from assets.settings import Settings
 from tokenization.hashing import key_of
 from tokenization.recipe.model import Recipe, SourceSpec
-from tokenization.stages import draw, selection
+from tokenization.stages.catalogue import CODES
 
 DESCRIPTIONS = {
     "selection": "Which items stay: duplicates out (the first in recipe order stays), the validation split off. "
@@ -27,7 +27,6 @@ SLICES = {
     "side of the split they fall is in `selection`, and encodes nothing.",
     "draw": "Which documents of source `{source}` are encoded. Its data version moves only where one of them does.",
 }
-CODES = {"selection": selection.CODE, "draw": draw.CODE}
 
 
 def upstream(recipe: Recipe, stage: str) -> list[dg.AssetKey]:

@@ -11,11 +11,10 @@ from assets import naming
 from assets.links import link
 from assets.reports import explained
 from assets.settings import Settings
-from tokenization.build.gallery import MOST, gallery_of
 from tokenization.build.layout import published
 from tokenization.errors import BuildError
 from tokenization.hashing import key_of
-from tokenization.preview.page import html_page
+from tokenization.preview import MOST_IN_A_GALLERY
 from tokenization.recipe.model import Recipe
 
 KEPT = 20  # galleries of a recipe
@@ -27,7 +26,7 @@ class GalleryConfig(dg.Config):
     source: str = Field("", description="of this source only")
     sessions: list[str] = Field(default_factory=list, description="these sessions or documents, by name")
     text: str = Field("", description="sessions whose messages hold this text")
-    count: int = Field(20, description=f"at most so many, 1 to {MOST}")
+    count: int = Field(20, description=f"at most so many, 1 to {MOST_IN_A_GALLERY}")
 
 
 def gallery_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
@@ -50,6 +49,9 @@ def gallery_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
     def gallery(
         context: dg.AssetExecutionContext, config: GalleryConfig, settings: Settings
     ) -> dg.MaterializeResult[None]:
+        from tokenization.build.gallery import gallery_of
+        from tokenization.preview.page import html_page
+
         with explained():
             workspace = settings.workspace(path, context.log.info)
             if published(workspace.out) is None:

@@ -18,9 +18,8 @@ from dagster import AssetKey
 
 from assets import naming
 from tokenization.errors import RecipeError
-from tokenization.hashing import file_digest, key_of
+from tokenization.hashing import content_digest, file_digest, key_of
 from tokenization.recipe.model import Recipe
-from tokenization.stages.tokenizer import tokenizer_digest
 from tokenization.stages.workspace import Workspace
 
 NAMED = 8  # files named in a message
@@ -94,7 +93,7 @@ def model_files_version(recipe: Recipe) -> str:
     """The content of tokenizer and template."""
     path, template = recipe.tokenizer.path, template_file(recipe)
     return key_of(
-        tokenizer_digest(recipe.directory / path) if path is not None else None,
+        content_digest(recipe.directory / path) if path is not None else None,
         file_digest(template) if template is not None else None,
     )
 

@@ -18,7 +18,7 @@ import dagster as dg
 
 from assets.links import link, page_url
 from tokenization.errors import TokenmillError
-from tokenization.stages.preview import SHEET, STRIPS
+from tokenization.preview import SHEET, STRIPS
 from tokenization.stages.workspace import StageResult
 
 VERSION = (

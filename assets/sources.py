@@ -3,12 +3,11 @@
 import dagster as dg
 
 from assets import naming, raw, versions
-from assets.columns import INDEX_COLUMNS, SEQUENCE_COLUMNS
+from assets.columns import INDEX, SEQUENCES, table_schema
 from assets.reports import explained, items_numbers, materialized, tokens_numbers
 from assets.settings import Settings
 from tokenization.recipe.model import Recipe, SourceSpec
-from tokenization.stages import documents, tokens
-from tokenization.stages.draw import draws
+from tokenization.stages.catalogue import CODES, draws
 
 # Files on object stores and network disks come and go for a moment; what tokenmill can explain is not tried again.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
@@ -52,10 +51,10 @@ def items_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefin
         kinds={"arrow"},
         owners=[naming.OWNER],
         tags=naming.tags(recipe, kind=source.kind),
-        code_version=versions.of_items(recipe, source, documents.CODE),
+        code_version=versions.of_items(recipe, source, CODES["documents"]),
         pool=naming.CORES,
         retry_policy=RETRIES,
-        metadata={"dagster/column_schema": INDEX_COLUMNS},
+        metadata={"dagster/column_schema": table_schema(INDEX)},
         description=(
             f"The {noun} of source `{source.name}`: read, decoded, cleaned, each with its file and place. Of "
             f"`rows_read`, `dagster/row_count` were kept; `set_aside/REASON` counts the rest, which the build's "
@@ -96,9 +95,9 @@ def tokens_asset(recipe: Recipe, path: str, source: SourceSpec) -> dg.AssetsDefi
         kinds={"numpy"},
         owners=[naming.OWNER],
         tags=naming.tags(recipe, kind=source.kind),
-        code_version=versions.of_tokens(recipe, source, tokens.CODE),
+        code_version=versions.of_tokens(recipe, source, CODES["tokens"]),
         pool=naming.CORES,
-        metadata={"dagster/column_schema": SEQUENCE_COLUMNS},
+        metadata={"dagster/column_schema": table_schema(SEQUENCES)},
         description=(
             f"The kept and drawn {naming.ITEMS[source.kind]} of source `{source.name}`, {what}. `tokens` counts "
             f"everything, `target_tokens` what the loss sees, `trained_fraction` the one by the other; "

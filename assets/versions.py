@@ -1,9 +1,9 @@
 """Code versions: what of the code and of the recipe decides each asset, in one short word.
 
-A code version is the stage's `CODE` and a hash of the recipe's keys that the stage reads. Where it moves, the page
-shows the asset as out of date and the automation makes it again. Keys that only look as if they mattered are taken
-in too: what was made again needlessly is found in the store, and what was not made again would be wrong. A test
-changes each key of a recipe and holds that no stage's result moves without its code version.
+A code version is the stage's own (`catalogue.CODES`) and a hash of the recipe's keys that the stage reads. Where it
+moves, the page shows the asset as out of date and the automation makes it again. Keys that only look as if they
+mattered are taken in too: what was made again needlessly is found in the store, and what was not made again would be
+wrong. A test changes each key of a recipe and holds that no stage's result moves without its code version.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 COMMANDS = (
     ["benchmarks.packing", "--n", "1e6"],
     ["benchmarks.build"],
+    ["benchmarks.load"],
 )
 
 

@@ -1,7 +1,8 @@
 """The code location: every recipe in `recipes/`, as assets, checks, jobs and schedules.
 
 A recipe dropped into the folder appears after a reload, without code.
-Price: about a second to load; torch, transformers, polars and datasets stay out.
+Price: a quarter of a second beside Dagster's own import, 45 ms of it a recipe; what only a run needs (Arrow, NumPy,
+torch, the stages' code) stays out.
 """
 
 from pipelines.code_location import of_folder

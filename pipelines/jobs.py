@@ -14,8 +14,7 @@ from pipelines.launch import build_config
 from pipelines.schedules import build_schedule, train_schedule
 from pipelines.sensors import sources_sensor
 from tokenization.recipe.model import Recipe
-from tokenization.stages.draw import draws
-from tokenization.stages.leaks import measures
+from tokenization.stages.catalogue import draws, measures
 
 PARTS = ("tokenizer", "leaks", "windows", "loss_mask_preview", "candidate")
 

@@ -29,6 +29,13 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """A file, or the files of a folder, by content; "missing" where there is neither."""
+    if path.is_dir():
+        return key_of([[file.name, file_digest(file)] for file in sorted(path.iterdir()) if file.is_file()])
+    return file_digest(path) if path.is_file() else "missing"
+
+
 def text_hash(text: str) -> bytes:
     """16 bytes that name this text."""
     return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from tokenization.build.verify import Finding, finding
+from tokenization.build.finding import Finding, finding
 from tokenization.errors import BuildError
 
 EDGE = 0.1  # the first and the last part of the steps that are compared

@@ -13,14 +13,13 @@ from tokenization.chat.outcome import Rendered
 from tokenization.chat.rendering import Renderer
 from tokenization.chat.report import check_stop
 from tokenization.chat.templates import ChatTemplate
-from tokenization.hashing import key_of
+from tokenization.hashing import content_digest, key_of
 from tokenization.ingest.chunks import Chunk, Piece
 from tokenization.ingest.files import InputFile
 from tokenization.ingest.sessions import ChatOptions as ReadOptions
 from tokenization.ingest.sessions import read_sessions
 from tokenization.recipe.model import ChatSpec, TokenizerSpec
 from tokenization.stages.chat_tools import options_of
-from tokenization.stages.tokenizer import tokenizer_digest
 from tokenization.store import Store
 from tokenization.tokenizer.encoder import PreparedTokenizer, open_tokenizer
 from tokenization.tokenizer.identity import choose_engine
@@ -42,7 +41,7 @@ class Outcome:
 def prepared(spec: TokenizerSpec, base: Path, store: Store) -> PreparedTokenizer:
     """A tokenizer by itself, prepared once and kept in the store."""
     path = base / (spec.path or "")
-    key = key_of("alone", spec.model_dump(mode="json"), str(path), tokenizer_digest(path))
+    key = key_of("alone", spec.model_dump(mode="json"), str(path), content_digest(path))
     if not store.has("tokenizer", key):
         with store.writing("tokenizer", key) as folder:
             prepare_tokenizer(spec, base, folder)

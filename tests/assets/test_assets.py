@@ -11,14 +11,17 @@ import pytest
 from small_recipes import Project, chat_source, text_source
 
 from assets import naming
-from assets.checks import WHAT, result_of
+from assets.checks import WHAT
+from assets.findings import result_of
 from assets.reports import explained, flat, materialized, preview_metadata
 from assets.settings import Settings, default_out, default_store, listening
 from assets.training import training_command
-from tokenization.build.verify import CHECKS, Finding
+from tokenization.build.finding import Finding
+from tokenization.build.verify import CHECKS
 from tokenization.errors import BuildError, RecipeError
 from tokenization.recipe.load import load_recipe, recipe_from_mapping
-from tokenization.stages.workspace import STAGES, StageResult
+from tokenization.stages.catalogue import MODULES
+from tokenization.stages.workspace import StageResult
 
 RECIPE = recipe_from_mapping(
     {
@@ -54,7 +57,7 @@ def test_keys_have_the_recipe_first_and_no_dash() -> None:
         "my_set/tokens/old_books",
     ]
     assert naming.items_key(RECIPE, "talks").to_user_string() == "my_set/sessions/talks"
-    for stage in STAGES:
+    for stage in MODULES:
         assert (
             naming.node_key(RECIPE, stage, "talks" if stage in ("documents", "tokens") else "").path[0]
             == "my_set"

@@ -17,6 +17,7 @@ from small_recipes import Project, chat_source, text_source
 
 from pipelines.code_location import of_folder
 from pipelines.recipes import find_recipes, recipe_folder
+from tokenization.stages.catalogue import MODULES
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "definitions.json"
@@ -29,6 +30,19 @@ HEAVY = (
     "fastokens",
     "sentencepiece",
     "tiktoken",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "jinja2",
+)
+ONLY_TO_RUN = (  # our own modules that work, as the definitions do not
+    *MODULES.values(),
+    "tokenization.build.proof",
+    "tokenization.build.verify",
+    "tokenization.build.showing",
+    "tokenization.chat.templates",
+    "tokenization.preview.markdown",
+    "tokenization.quality.measures",
 )
 
 RECIPE: dict[str, Any] = {
@@ -42,6 +56,22 @@ RECIPE: dict[str, Any] = {
     "mixture": {"pretrain_share": 0.15},
     "train": {"model": "demo", "steps": 3},
     "schedule": "0 2 * * *",
+}
+EVERYTHING: dict[str, Any] = {
+    **RECIPE,
+    "name": "everything",
+    "chat": {"template": "chatml", "roles": {"narrator": {"header": "narrator", "trained": False}}},
+    "sources": [
+        *RECIPE["sources"],
+        text_source("far-away", "s3://bucket/books/*.jsonl.gz"),
+        chat_source("hub", "hf://owner/name", config="default", split="train"),
+    ],
+    "cleaning": {
+        "near_dedup": 0.8,
+        "rules": ["gopher", "c4", {"script": {"keep": ["Latin", "Han"]}}, {"min_length": {"min": 20}}],
+        "personal_data": "on",
+        "decontamination": {"sets": [text_source("exam", "exam.jsonl")]},
+    },
 }
 
 
@@ -158,15 +188,35 @@ def test_the_shipped_recipes_are_whole() -> None:
     assert found and [entry.problem for entry in found if entry.recipe is None] == []
 
 
-def test_loading_the_definitions_leaves_the_heavy_libraries_out() -> None:
+def imported_by_loading(folder: Path, before: str = "pass") -> set[str]:
+    """The heavy libraries, and the modules of the stages' code, that a fresh process has imported once the code
+    location of this folder is loaded and everything in it was looked at."""
     code = (
-        "import sys, pipelines.definitions as d; d.defs.resolve_all_job_defs(); "
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+        f"import sys; {before}; import pipelines.definitions as d; d.defs.resolve_all_job_defs(); "
+        "d.defs.resolve_asset_graph(); "
+        f"print(*(name for name in sys.modules if name in {(*HEAVY, *ONLY_TO_RUN)!r}))"
     )
+    environment = {**os.environ, "TOKENMILL_RECIPES": str(folder)}
     ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
     )
-    assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
+def test_loading_the_definitions_imports_nothing_that_only_a_run_needs(tmp_path: Path) -> None:
+    """Neither of the shipped recipes, nor of one that uses every part that a recipe can have."""
+    assert find_recipes(recipe_folder())
+    assert imported_by_loading(recipe_folder()) == set()
+    write(tmp_path, EVERYTHING)
+    assert [entry.problem for entry in find_recipes(tmp_path)] == [""]
+    assert imported_by_loading(tmp_path) == set()
+
+
+@pytest.mark.parametrize("module", ["numpy", "tokenization.stages.documents", "tokenization.build.proof"])
+def test_what_would_be_imported_while_loading_is_noticed(tmp_path: Path, module: str) -> None:
+    write(tmp_path, RECIPE)
+    assert module in imported_by_loading(tmp_path, f"import {module}")
 
 
 def test_asking_for_help_imports_neither_dagster_nor_the_heavy_libraries() -> None:

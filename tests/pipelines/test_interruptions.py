@@ -17,7 +17,7 @@ from small_recipes import Project
 
 from tokenization.build.verify import verify
 from tokenization.hashing import file_digest
-from tokenization.stages.workspace import STAGES
+from tokenization.stages.catalogue import MODULES
 from tokenization.store import Store
 
 # what a build leaves as it goes on: killed as soon as the first of each kind is there
@@ -52,7 +52,7 @@ def test_a_build_interrupted_at_the_end_of_each_stage_gives_the_same_bytes(
     project = new_project()
     nodes = project.workspace().nodes()
     for stage, name in nodes:
-        module = import_module(STAGES[stage])
+        module = import_module(MODULES[stage])
         real = module.run
 
         def work_and_stop(workspace: Any, node: str, key: str, real: Any = real) -> Any:

@@ -18,7 +18,8 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 
-from tokenization.build.verify import SPLITS, Build, Finding, finding
+from tokenization.build.finding import Finding, finding
+from tokenization.build.verify import SPLITS, Build
 
 SAMPLE = 500  # messages encoded and decoded
 MOST_UNKNOWN = 0.001  # of all tokens

@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 from tokenization.build.layout import read_manifest
 from tokenization.build.showing import collect, facts, words_of
 from tokenization.errors import RecipeError
+from tokenization.preview import MOST_IN_A_GALLERY as MOST
 from tokenization.preview.model import PreviewPage
-
-MOST = 200  # items in one gallery: a page of 3 MB holds about so many sessions
 
 
 def gallery_of(build: Path, *, source: str, items: list[str], text: str, count: int) -> PreviewPage:

@@ -19,7 +19,7 @@ masks costs about 50 µs a session.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +28,11 @@ import orjson
 import pyarrow as pa
 
 from tokenization import ledger, shards
+from tokenization.build.finding import SHOWN, Finding, finding
 from tokenization.build.layout import read_manifest
 from tokenization.hashing import file_digest
 
 SPLITS = ("train", "validation")
-SHOWN = 5  # offending items named in a message
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check looked at, the figure, the limit, and what breaks it."""
-
-    name: str
-    passed: bool
-    looked_at: str
-    figure: str
-    limit: str
-    problems: list[str] = field(default_factory=list)
-    is_warning: bool = False  # where it fails, the build is whole all the same
-
-    def line(self) -> str:
-        """One line for a terminal."""
-        word = "ok  " if self.passed else "warn" if self.is_warning else "FAIL"
-        head = f"{word} {self.name}: {self.looked_at}; {self.figure} (limit: {self.limit})"
-        return "\n".join([head, *(f"       {problem}" for problem in self.problems[:SHOWN])])
 
 
 @dataclass(frozen=True)
@@ -345,11 +326,6 @@ def check_sources(build: Build) -> Finding:
     )
 
 
-def finding(name: str, problems: list[str], looked_at: str, limit: str) -> Finding:
-    figure = "no problem" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-    return Finding(name, not problems, looked_at, figure, limit, problems)
-
-
 # What keeps a candidate from being published, in the order in which a person would look.
 CHECKS: dict[str, Callable[[Build], Finding]] = {
     "hashes": check_hashes,
@@ -362,7 +338,6 @@ CHECKS: dict[str, Callable[[Build], Finding]] = {
     "contamination": check_contamination,
     "leaks": check_leaks,
 }
-WARNINGS = frozenset({"leaks"})  # of these, those that a build is published with all the same
 
 
 def verify(path: Path) -> list[Finding]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from tokenization.ingest.decoding import SAMPLE_BYTES, UndecodableText, decode_text
-from tokenization.ingest.set_aside import UnreadableInput
+from tokenization.ingest.opening import UnreadableInput
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 

@@ -21,8 +21,7 @@ from pathlib import Path
 
 from tokenization.errors import RecipeError
 from tokenization.ingest import formats
-from tokenization.ingest.opening import read_head
-from tokenization.ingest.set_aside import UnreadableInput
+from tokenization.ingest.opening import UnreadableInput, read_head
 from tokenization.object_store import filesystem, is_url
 
 HF_MARKERS = ("dataset_dict.json", "state.json")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenization.ingest.json_lines import UTF8_MARK
-from tokenization.ingest.set_aside import UnreadableInput
+from tokenization.ingest.opening import UnreadableInput
 
 _DEPTH = np.zeros(256, np.int8)  # what a byte does to the depth
 _DEPTH[[ord("["), ord("{")]] = 1

@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tokenization.errors import BuildError, RecipeError
-from tokenization.ingest.set_aside import UnreadableInput
 from tokenization.object_store import filesystem, is_url
 
 if TYPE_CHECKING:
     from tokenization.ingest.files import InputFile
+
+
+class UnreadableInput(Exception):
+    """The bytes are not what the file's format promises; becomes a row with reason `unreadable_file`."""
 
 
 @contextlib.contextmanager

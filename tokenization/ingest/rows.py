@@ -22,8 +22,8 @@ from tokenization.ingest.chunks import Piece
 from tokenization.ingest.delimited import CellBatch, iter_cells
 from tokenization.ingest.json_lines import iter_lines
 from tokenization.ingest.json_values import iter_values
-from tokenization.ingest.opening import open_content
-from tokenization.ingest.set_aside import SetAsideRows, UnreadableInput
+from tokenization.ingest.opening import UnreadableInput, open_content
+from tokenization.ingest.set_aside import SetAsideRows
 from tokenization.ingest.tables import iter_tables
 
 Batch = TypeVar("Batch")

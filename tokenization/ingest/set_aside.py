@@ -79,7 +79,3 @@ def reason_counts(tables: Iterable[pa.Table]) -> dict[str, int]:
         for reason in table.column("reason").to_pylist():
             counts[reason] = counts.get(reason, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-class UnreadableInput(Exception):
-    """The bytes are not what the file's format promises; becomes a row with reason `unreadable_file`."""

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tokenization.ingest.opening import open_bytes, open_content
-from tokenization.ingest.set_aside import UnreadableInput
+from tokenization.ingest.opening import UnreadableInput, open_bytes, open_content
 from tokenization.object_store import is_url
 
 if TYPE_CHECKING:

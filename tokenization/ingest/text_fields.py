@@ -14,8 +14,9 @@ from typing import Any
 from tokenization.errors import RecipeError
 from tokenization.ingest.chunks import WHOLE, Piece
 from tokenization.ingest.files import InputFile
+from tokenization.ingest.opening import UnreadableInput
 from tokenization.ingest.rows import iter_rows
-from tokenization.ingest.set_aside import SetAsideRows, UnreadableInput
+from tokenization.ingest.set_aside import SetAsideRows
 from tokenization.ingest.tables import column_names
 
 TEXT_FIELDS = ("text", "content", "body", "document")  # tried in this order where the recipe names none

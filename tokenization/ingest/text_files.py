@@ -18,8 +18,8 @@ from typing import Protocol
 
 from tokenization.ingest.decoding import UndecodableText, decode_text, normalise_newlines
 from tokenization.ingest.files import InputFile
-from tokenization.ingest.opening import open_content
-from tokenization.ingest.set_aside import SetAsideRows, UnreadableInput
+from tokenization.ingest.opening import UnreadableInput, open_content
+from tokenization.ingest.set_aside import SetAsideRows
 
 LONGEST = 16 << 20  # bytes; the longest novel has 2.6 million characters
 PART = 4 << 20  # bytes; several go into one call of the encoder, so that all cores have work

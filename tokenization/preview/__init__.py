@@ -7,3 +7,9 @@
 Guarantees: content is shown and never acts, in any of the five; no character is broken; limits on size hold
 for any input. Nothing here opens a file or knows a tokenizer.
 """
+
+SHEET, STRIPS = (
+    "sessions.svg",
+    "windows.svg",
+)  # the pictures of the page: sessions as boxes, windows as strips
+MOST_IN_A_GALLERY = 200  # items: a page of 3 MB holds about so many sessions

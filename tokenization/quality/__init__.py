@@ -4,6 +4,7 @@
     outcome = apply_rules(texts, rules)                   # texts: a pyarrow large_string column
     kept = texts.filter(pa.array(outcome.kept))
 
-`rules` lists the rules; `gopher`, `c4`, `fineweb`, `length` and `language` define them; `measures`,
-`structure`, `repetition` and `characters` compute what they look at; `personal_data` stands apart.
+`rules` lists the rules; `gopher`, `c4`, `fineweb`, `length` and `language` define them in the words of `expressions`
+and `scripts`; `measures`, `structure`, `repetition` and `characters` compute what they look at; `personal_data` stands
+apart.
 """

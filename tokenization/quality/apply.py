@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tokenization.quality.measures import TEXT, beginnings, measure_texts, slices
+from tokenization.quality.expressions import TEXT
+from tokenization.quality.measures import beginnings, measure_texts, slices
 from tokenization.quality.rules import ConfiguredRule
 
 PIECE_BYTES = 8 << 20

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from tokenization.errors import RecipeError
-from tokenization.quality.characters import UNSPACED_SCRIPTS, script_of
-from tokenization.quality.measures import TEXT, measure, share
+from tokenization.quality.expressions import TEXT, measure, share
 from tokenization.quality.rule import C4, Parameters, Rule
+from tokenization.quality.scripts import UNSPACED_SCRIPTS, script_of
 
 if TYPE_CHECKING:
     import polars as pl

@@ -14,18 +14,12 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenization.quality.scripts import SCRIPTS, UNSPACED_SCRIPTS
+
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-UNSPACED_SCRIPTS = ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
-"""Scripts written without spaces between words: their letters are counted as words."""
-
-SCRIPTS = (
-    *UNSPACED_SCRIPTS,
-    *("Latin", "Hangul", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Gujarati"),
-    *("Gurmukhi", "Kannada", "Malayalam", "Sinhala", "Tamil", "Telugu", "Armenian", "Georgian", "Ethiopic"),
-)
 SCRIPT_KINDS = {script: kind for kind, script in enumerate(SCRIPTS, start=1)}
 OTHER_LETTER, NUMBER = 30, 31  # kinds as the scripts are; 0 is anything else
 
@@ -143,10 +137,3 @@ def code_points(data: Bytes, leads: Places) -> NDArray[np.int32]:
             value = value << 6 | data.take(places + step).astype(np.int32) & 0x3F
         points[chosen] = value
     return points
-
-
-def script_of(text: str) -> str | None:
-    """The script that most letters of a text are of; None where that is none of `SCRIPTS`."""
-    counts = np.bincount(class_table().take([ord(each) for each in text]) & KIND, minlength=32)
-    kind = int(counts[1:NUMBER].argmax()) + 1
-    return SCRIPTS[kind - 1] if counts[kind] and kind <= len(SCRIPTS) else None

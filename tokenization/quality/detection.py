@@ -11,13 +11,15 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from tokenization.errors import RecipeError
-from tokenization.quality.characters import Bytes, Places
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tokenization.quality.characters import Bytes, Places
 
 HEAD_BYTES = 2000
 
@@ -42,6 +44,8 @@ def languages() -> tuple[str, ...]:
 
 def detect_languages(data: Bytes, offsets: Places) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(index in `languages()`, how sure from 0 to 1) of each document."""
+    import numpy as np
+
     classify = _identifier().classify
     number = {code: place for place, code in enumerate(languages())}
     view = memoryview(data.data)

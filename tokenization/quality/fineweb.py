@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from tokenization.quality.measures import measure, share
+from tokenization.quality.expressions import measure, share
 from tokenization.quality.rule import FINEWEB, Parameters, Rule
 
 if TYPE_CHECKING:

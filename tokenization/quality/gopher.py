@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
-from tokenization.quality.characters import SCRIPTS, UNSPACED_SCRIPTS, script_of
-from tokenization.quality.measures import TEXT, measure, share
+from tokenization.quality.expressions import TEXT, measure, share
 from tokenization.quality.rule import GOPHER, Parameters, Rule
+from tokenization.quality.scripts import SCRIPTS, UNSPACED_SCRIPTS, script_of
 from tokenization.recipe.section import Problem, refuse
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tokenization.errors import RecipeError
-from tokenization.quality.characters import SCRIPTS
 from tokenization.quality.detection import languages
-from tokenization.quality.measures import measure, share
+from tokenization.quality.expressions import measure, share
 from tokenization.quality.rule import OURS, Parameters, Rule
+from tokenization.quality.scripts import SCRIPTS
 
 if TYPE_CHECKING:
     import polars as pl

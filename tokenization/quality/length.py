@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tokenization.quality.measures import measure
+from tokenization.quality.expressions import measure
 from tokenization.quality.rule import OURS, Parameters, Rule
 
 Unit = Literal["characters", "words"]

@@ -1,8 +1,7 @@
 """What the rules look at, one column a measure: a table of numbers for a column of texts.
 
 A measure is named in a rule's expression (`measure("words")`, `measure("short_lines", 30)`), so a rule says
-by its expression what it needs, and what no rule needs isn't computed. Beside these columns an expression
-may use `TEXT`, the texts themselves, for what a regular expression tells.
+by its expression what it needs, and what no rule needs isn't computed. See expressions for the words.
 
 Guarantees: texts are taken in blocks of about `BLOCK_BYTES`, so memory doesn't grow with the column; of a
 text beyond `LOOK_BYTES` only its beginning is measured, but for its `characters`. Price: all measures about
@@ -15,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,31 +26,11 @@ from tokenization.quality.detection import detect_languages
 from tokenization.quality.repetition import Repetition
 from tokenization.quality.structure import Structure
 
-if TYPE_CHECKING:
-    import polars as pl
-
 BLOCK_BYTES = 512 << 10  # the arrays of a block stay near the processor's cache
 LOOK_BYTES = 2 << 20  # so much of a text is measured
-TEXT = "text"
 
 CLOSING_QUOTES = "\"'”’»›」』"  # an end quotation mark ends a line as a full stop does
 BULLETS = "•‣◦∙·●○■□▪▫▶–-*"
-
-
-def measure(name: str, argument: int | str | None = None) -> pl.Expr:
-    """The column of a measure."""
-    import polars as pl
-
-    if name not in MEASURES:
-        raise ValueError(f"unknown measure {name!r}")
-    return pl.col(name if argument is None else f"{name}:{argument}")
-
-
-def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    """part / whole, and 0 of nothing."""
-    import polars as pl
-
-    return pl.when(whole > 0).then(part / whole).otherwise(0.0)
 
 
 def letters_in(words: int) -> int:

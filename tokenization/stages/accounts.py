@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenization.ingest.amounts import READ, UNITS
 from tokenization.ledger import Entry
-from tokenization.stages.draw import draws
+from tokenization.stages.catalogue import draws
 from tokenization.stages.windows import SPLITS
 from tokenization.stages.workspace import Workspace
 

@@ -25,6 +25,7 @@ from tokenization.memory import give_back
 from tokenization.object_store import shown
 from tokenization.stages import chat_tokens, items, leaks, quarantine
 from tokenization.stages.accounts import ledger_of, source_accounts
+from tokenization.stages.catalogue import measures
 from tokenization.stages.documents import INDEX
 from tokenization.stages.near_duplicates import NAME as NEAR_DUPLICATES
 from tokenization.stages.shard_jobs import ShardJob, write_shard_job
@@ -36,7 +37,6 @@ from tokenization.stages.workspace import Workspace
 from tokenization.store import write_json
 from tokenization.tokenizer.save import save_tokenizer
 
-CODE = "6"
 MOST_BESIDE = 250_000  # items: a million of them take 0.2 GB here, and as much for the names in shards
 PACKAGES = ("tokenmill", "fastokens", "tokenizers", "numpy", "pyarrow", "polars", "jinja2")
 
@@ -52,7 +52,7 @@ def inputs_of(workspace: Workspace) -> list[Any] | None:
     sources = [source.name for source in recipe.sources]
     results = [
         *(workspace.find(stage) for stage in ("selection", "tokenizer", "windows")),
-        *([workspace.find("leaks")] if leaks.measures(recipe) else []),
+        *([workspace.find("leaks")] if measures(recipe) else []),
         *(workspace.find(stage, source) for stage in ("documents", "tokens") for source in sources),
     ]
     if any(result is None for result in results):
@@ -99,7 +99,7 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     give_back()
     quarantine.write_quarantine(workspace, folder / "quarantine")
     for stage, file in (("selection", NEAR_DUPLICATES), ("leaks", leaks.NAME)):
-        found = workspace.find(stage) if stage == "selection" or leaks.measures(recipe) else None
+        found = workspace.find(stage) if stage == "selection" or measures(recipe) else None
         written = workspace.store.path(stage, found.key) / file if found else None
         if written and written.exists():
             shutil.copyfile(written, folder / "quarantine" / file)

@@ -34,13 +34,13 @@ from tokenization.ingest.sessions import ChatOptions, SessionBatch, read_session
 from tokenization.ingest.set_aside import SET_ASIDE_SCHEMA
 from tokenization.ingest.text_fields import check_text_fields
 from tokenization.recipe.model import SourceSpec
+from tokenization.stages.catalogue import CODES
 from tokenization.stages.running import run_jobs
 from tokenization.stages.screening import Screen, screen_of, screened
 from tokenization.stages.tables import TableWriter, open_table, write_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store
 
-CODE = "5"
 CHUNK_BYTES = 8 << 20  # 8 to 16 MB encode fastest, and bound a worker's memory
 OBJECT = "index"
 ROWS, SET_ASIDE, INDEX = "rows.arrow", "set_aside.arrow", "index.arrow"
@@ -136,7 +136,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
             workspace.store,
             key_of(
                 "rows",
-                CODE,
+                CODES["documents"],
                 [describe(p) for p in chunk.pieces],
                 described(text or chat),
                 described(cleaning),

@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenization.hashing import key_of
-from tokenization.recipe.model import Recipe
 from tokenization.stages import text_pieces
+from tokenization.stages.catalogue import draws
 from tokenization.stages.documents import load_index
 from tokenization.stages.selection import (
     TRAIN,
@@ -43,16 +43,10 @@ from tokenization.stages.selection import (
 from tokenization.stages.workspace import Workspace
 from tokenization.windows.share import Share, Unit
 
-CODE = "2"
 MARGIN = 16384  # tokens: two of the larger usual windows, so that 4096 and 8192 draw the same
 SAMPLE_BYTES = 1 << 20  # of the order's first documents, to learn how many tokens a byte gives
 BEYOND = 1.03  # encode so much of what the sample foretells: a further stretch costs more than 3 %
 STREAM = 0xD2A3  # keeps this order apart from the validation split's
-
-
-def draws(recipe: Recipe) -> bool:
-    """Whether the recipe may leave documents unencoded."""
-    return recipe.mixture is not None and not recipe.encode_all
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:

@@ -26,17 +26,16 @@ from tokenization.duplicates import overlap
 from tokenization.duplicates.overlap import NgramIndex
 from tokenization.hashing import key_of
 from tokenization.recipe.cleaning import DecontaminationSpec
-from tokenization.recipe.model import Recipe
 from tokenization.stages import overlaps
+from tokenization.stages.catalogue import draws
 from tokenization.stages.documents import ROWS, load_index
-from tokenization.stages.draw import draws, load_encoded
+from tokenization.stages.draw import load_encoded
 from tokenization.stages.overlaps import chunk_texts, look_up_chunks
 from tokenization.stages.selection import TRAIN, VALIDATION, load_slice
 from tokenization.stages.session_texts import session_texts
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
 
-CODE = "1"
 NAME = "leaks.parquet"
 MOST_NGRAMS = 4 << 20
 LEAK_SCHEMA = pa.schema(
@@ -133,11 +132,6 @@ def spec_of(workspace: Workspace) -> DecontaminationSpec:
     spec = workspace.recipe.cleaning.decontamination
     assert spec is not None, "nodes() has this stage only where the recipe asks for it"
     return spec
-
-
-def measures(recipe: Recipe) -> bool:
-    """Whether the recipe has this stage."""
-    return recipe.cleaning.decontamination is not None
 
 
 def answering_roles(workspace: Workspace) -> list[str]:

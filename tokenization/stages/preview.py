@@ -14,17 +14,15 @@ from __future__ import annotations
 from typing import Any
 
 from tokenization.build.layout import version_folder
-from tokenization.build.showing import page_of_build, telling
 from tokenization.hashing import key_of
 from tokenization.object_store import shown as shown_place
+from tokenization.preview import SHEET, STRIPS
 from tokenization.preview.markdown import markdown_preview, mask_diff, plain_heading
 from tokenization.preview.model import PreviewWindow
 from tokenization.preview.strip import strip_sheet, window_strip
 from tokenization.preview.svg import token_sheet
 from tokenization.stages.workspace import Workspace
 
-CODE = "4"
-SHEET, STRIPS = "sessions.svg", "windows.svg"
 INLINE = 1000  # characters of Markdown that the page shows without a click
 DIFF = 400  # of those, for a diff that comes with every build
 PICTURES, PICTURE_BYTES = 8, 60_000
@@ -39,6 +37,11 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
+    from tokenization.build.showing import (  # and the prover: 0.2 s that a look-up needs not
+        page_of_build,
+        telling,
+    )
+
     build = version_folder(workspace.out, workspace.result("candidate").fingerprint)
     page = page_of_build(build)
     shown = telling(page.sequences)

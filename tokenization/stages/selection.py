@@ -31,7 +31,6 @@ from tokenization.stages.prompts import measure_prompts, trained_roles
 from tokenization.stages.tables import open_table, write_table
 from tokenization.stages.workspace import Workspace
 
-CODE = "3"
 DUPLICATE, TRAIN, VALIDATION, NEAR_DUPLICATE, CONTAMINATED = 0, 1, 2, 3, 4
 CHOICES = {
     DUPLICATE: "exact_duplicate",

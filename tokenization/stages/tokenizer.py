@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from tokenization.hashing import file_digest, key_of
+from tokenization.hashing import content_digest
 from tokenization.stages.documents import ROWS
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
@@ -22,7 +22,6 @@ from tokenization.tokenizer.encoder import PreparedTokenizer, open_tokenizer
 from tokenization.tokenizer.identity import choose_engine
 from tokenization.tokenizer.prepare import prepare_tokenizer
 
-CODE = "1"
 SAMPLE_DOCUMENTS = 400  # of the recipe's own text, on which the fast encoder must equal the reference
 SAMPLE_LENGTH = 1500  # characters of each
 
@@ -31,7 +30,7 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     spec = workspace.recipe.tokenizer
     described = spec.model_dump(mode="json")
     if spec.path is not None:
-        described["path"] = tokenizer_digest(workspace.recipe.directory / spec.path)
+        described["path"] = content_digest(workspace.recipe.directory / spec.path)
     results = [workspace.find("documents", source.name) for source in workspace.recipe.sources]
     if any(result is None for result in results):
         return None
@@ -40,13 +39,6 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
     # A loaded tokenizer needs text only as a sample for the identity proof, which costs seconds: it is proved again
     # where the first chunks of a source changed, not with every file.
     return [described, [sample_chunks(workspace, source.name) for source in workspace.recipe.sources]]
-
-
-def tokenizer_digest(path: Path) -> str:
-    """A tokenizer's files by content; missing files are the loader's to explain."""
-    if path.is_dir():
-        return key_of([[file.name, file_digest(file)] for file in sorted(path.iterdir()) if file.is_file()])
-    return file_digest(path) if path.is_file() else "missing"
 
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:

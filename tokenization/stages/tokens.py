@@ -24,16 +24,15 @@ from numpy.typing import NDArray
 
 from tokenization.hashing import key_of
 from tokenization.stages import chat_tokens, text_pieces
+from tokenization.stages.catalogue import CODES, draws
 from tokenization.stages.documents import load_index
-from tokenization.stages.draw import draws, load_encoded
+from tokenization.stages.draw import load_encoded
 from tokenization.stages.running import run_jobs
 from tokenization.stages.selection import is_kept, load_prompted, load_slice
 from tokenization.stages.tables import open_table
 from tokenization.stages.text_pieces import rows_by_chunk
 from tokenization.stages.tokenizer import opened, tokenizer_path
 from tokenization.stages.workspace import Workspace
-
-CODE = "5"
 
 
 def parts(workspace: Workspace, name: str) -> list[Any] | None:
@@ -114,7 +113,7 @@ def rendered(workspace: Workspace, name: str) -> dict[str, Any]:
     for number, (chunk, rows) in enumerate(zip(chunks, kept, strict=True)):
         if not len(rows):
             continue
-        key = key_of("tokens", CODE, chunk, rows.tobytes().hex(), *depends)
+        key = key_of("tokens", CODES["tokens"], chunk, rows.tobytes().hex(), *depends)
         if trained is None:
             jobs.append(chat_jobs.job(workspace, chunk, rows, key))
         else:
@@ -203,4 +202,4 @@ SEQUENCE_COLUMNS = {
     "weight": np.float64,
 }
 
-__all__ = ["CODE", "load_sequences", "opened", "parts", "run", "tokenizer_path"]
+__all__ = ["load_sequences", "opened", "parts", "run", "tokenizer_path"]

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from tokenization.hashing import file_digest, key_of
 from tokenization.recipe.parts import MixtureSpec
-from tokenization.stages.draw import draws, not_drawn
+from tokenization.stages.catalogue import draws
+from tokenization.stages.draw import not_drawn
 from tokenization.stages.selection import VALIDATION, load_slice
 from tokenization.stages.tables import open_table, write_table
 from tokenization.stages.tokens import load_sequences
@@ -40,7 +41,6 @@ from tokenization.windows.packing import (
 )
 from tokenization.windows.plan import WindowPlan
 
-CODE = "3"
 SEQUENCE_COLUMNS = ("length", "targets", "item", "cut", "weight")  # what planning needs of them
 KINDS = ("sft", "pretrain")
 SPLITS = ("train", "validation")

@@ -24,28 +24,14 @@ from tokenization.ingest.files import InputFile, resolve_files
 from tokenization.leases import Lease
 from tokenization.memory import give_back
 from tokenization.recipe.model import Recipe, SourceSpec
+from tokenization.stages.catalogue import CODES, MODULES, nodes
 from tokenization.store import Store
-
-# stage -> the module that has its CODE, parts and run
-STAGES = {
-    "documents": "tokenization.stages.documents",
-    "selection": "tokenization.stages.selection",
-    "tokenizer": "tokenization.stages.tokenizer",
-    "draw": "tokenization.stages.draw",
-    "leaks": "tokenization.stages.leaks",
-    "tokens": "tokenization.stages.tokens",
-    "windows": "tokenization.stages.windows",
-    "preview": "tokenization.stages.preview",
-    "candidate": "tokenization.stages.candidate",
-}
 
 EVALUATION = "evaluation:"  # begins the name of an evaluation set; no source's name has a colon
 
 
 class Stage(Protocol):
-    """What a stage module offers."""
-
-    CODE: str
+    """What a stage's module offers; its version is `catalogue.CODES`."""
 
     def parts(self, workspace: Workspace, name: str) -> list[Any] | None:
         """Everything the result depends on, JSON-able; None where a stage before it has not run."""
@@ -122,22 +108,7 @@ class Workspace:
 
     def nodes(self) -> list[tuple[str, str]]:
         """(stage, name) of everything up to the candidate, in an order that can be run."""
-        from tokenization.stages.draw import draws
-        from tokenization.stages.leaks import measures
-
-        recipe = self.recipe
-        return [
-            *(("documents", source.name) for source in recipe.sources),
-            ("tokenizer", ""),
-            ("selection", ""),
-            *(("tokens", source.name) for source in recipe.chat_sources),
-            *([("draw", "")] if draws(recipe) else []),
-            *(("tokens", source.name) for source in recipe.text_sources),
-            *([("leaks", "")] if measures(recipe) else []),
-            ("windows", ""),
-            ("candidate", ""),
-            ("preview", ""),
-        ]
+        return nodes(self.recipe)
 
     def inputs(self, name: str) -> tuple[list[InputFile], list[str]]:
         """A source's files and the SHA-256 of each, looked up once in a workspace's life."""
@@ -152,9 +123,9 @@ class Workspace:
 
     def key(self, stage: str, name: str = "") -> str | None:
         """The name of the stage's result, or None where a stage before it has not run."""
-        module: Stage = import_module(STAGES[stage])
+        module: Stage = import_module(MODULES[stage])
         parts = module.parts(self, name)
-        return None if parts is None else key_of(stage, module.CODE, parts)
+        return None if parts is None else key_of(stage, CODES[stage], parts)
 
     def find(self, stage: str, name: str = "") -> StageResult | None:
         """The stage's result for the inputs as they are now, or None where it has not run on them."""
@@ -166,7 +137,7 @@ class Workspace:
         if key is None or value is None:
             return None
         found = StageResult(stage, name, key, value, reused=True)
-        valid = getattr(import_module(STAGES[stage]), "valid", None)
+        valid = getattr(import_module(MODULES[stage]), "valid", None)
         if (valid is not None and not valid(self, value)) or not self.hold(found):
             return None
         return self._remember(found)
@@ -202,7 +173,7 @@ class Workspace:
         missing = [(stage, key) for stage, key in keys if key is not None]
         return [
             *((f"results/{stage}", key) for stage, key in missing),
-            *((getattr(import_module(STAGES[stage]), "OBJECT", stage), key) for stage, key in missing),
+            *((getattr(import_module(MODULES[stage]), "OBJECT", stage), key) for stage, key in missing),
             *((f"results/{result.stage}", result.key) for result in found),
             *(each for result in found for each in result.rests_on),
         ]
@@ -227,7 +198,7 @@ class Workspace:
         if key is None:
             self.result(stage, name)  # raises with the stage that is missing
             raise AssertionError("unreachable")
-        module: Stage = import_module(STAGES[stage])
+        module: Stage = import_module(MODULES[stage])
         self.say(f"{stage} {name}".strip())
         began = time.perf_counter()
         around, self._rests_on = self._rests_on, set()  # a stage may run another one

@@ -8,8 +8,9 @@ import pytest
 
 from tokenization.quality import apply, measures
 from tokenization.quality.apply import RuleCounts, apply_rules, merge_counts
-from tokenization.quality.characters import SCRIPTS, character_classes, class_table, code_points
+from tokenization.quality.characters import character_classes, class_table, code_points
 from tokenization.quality.rules import parse_rules
+from tokenization.quality.scripts import SCRIPTS
 
 TEXTS = pa.array(["ab", "a {", "long enough {", "long enough"], pa.large_string())
 RULES = parse_rules([{"min_length": {"min": 5}}, "c4_curly_bracket"])
