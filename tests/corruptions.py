@@ -7,6 +7,7 @@ the counts of manifest and ledger, whatever another check would trip over. A che
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,12 @@ def first_session(rows: list[Row]) -> tuple[Row, Row, slice]:
     raise AssertionError("the split has no session")
 
 
+def is_padded(row: Row) -> bool:
+    return row["segments"][-1]["source"] == "" and row["seq_lens"][-1] > 1
+
+
 def padded_rows(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if row["segments"][-1]["source"] == "" and row["seq_lens"][-1] > 1]
+    return [row for row in rows if is_padded(row)]
 
 
 # -- hashes ---------------------------------------------------------------------------------------------------
@@ -98,9 +103,10 @@ def name_another_hash(build: Path) -> None:
 
 
 def lend_a_token(build: Path) -> None:
-    """One row claims a padding token more, another one less: every total stays as it was."""
+    """One row claims a padding token less, the next one a token more: every total stays as it was, and every other
+    row's tokens stand where they stood."""
     rows = rows_of(build)
-    shorter, longer = padded_rows(rows)[:2]
+    shorter, longer = next(pair for pair in pairwise(rows) if all(map(is_padded, pair)))
     for row, change in ((shorter, -1), (longer, 1)):
         row["seq_lens"][-1] += change
         row["segments"][-1]["length"] += change

@@ -17,6 +17,7 @@ import pytest
 from corruptions import CORRUPTIONS, manifest_of
 from small_recipes import Project
 
+from assets.checks import WARNINGS
 from tokenization.build.advice import ADVICE
 from tokenization.build.layout import published, versions_folder
 from tokenization.build.verify import verify
@@ -48,7 +49,11 @@ def good_and_published(project: Project, fingerprint: str) -> bool:
 
 @pytest.mark.parametrize(
     "check",
-    [pytest.param(check, marks=[] if check == "masks_proved" else pytest.mark.slow) for check in CORRUPTIONS],
+    [
+        pytest.param(check, marks=[] if check == "masks_proved" else pytest.mark.slow)
+        for check in CORRUPTIONS
+        if check not in WARNINGS
+    ],
 )
 def test_a_candidate_that_fails_a_check_is_not_published_and_can_be_built_again(
     mine: Project, monkeypatch: pytest.MonkeyPatch, check: str
@@ -68,6 +73,27 @@ def test_a_candidate_that_fails_a_check_is_not_published_and_can_be_built_again(
 
     told = mine.built()
     assert told["fingerprint"] != fingerprint and good_and_published(mine, told["fingerprint"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", sorted(WARNINGS))
+def test_a_candidate_of_which_only_a_warning_is_true_is_published_and_the_page_says_so(
+    mine: Project, monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    before = mine.manifest["fingerprint"]
+    mine.save(seed=18)
+    monkeypatch.setattr(candidate, "fill", corrupting(CORRUPTIONS[check][0]))
+    told = mine.built()
+    assert told["fingerprint"] == published(mine.out) != before
+    assert [finding.name for finding in verify(mine.out) if not finding.passed] == [check]
+    with dg.DagsterInstance.from_config(str(mine.folder / "dagster")) as instance:
+        (run,) = instance.get_runs(limit=1)
+        (seen,) = (
+            record.get_dagster_event().event_specific_data
+            for record in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+            if not record.get_dagster_event().event_specific_data.passed
+        )
+    assert (seen.check_name, seen.severity, seen.blocking) == (check, dg.AssetCheckSeverity.WARN, False)
 
 
 def test_the_page_is_told_which_check_failed_and_how(mine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
