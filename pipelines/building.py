@@ -25,7 +25,7 @@ from pipelines.recipes import collision
 from tokenization.build.layout import check_place, published
 from tokenization.errors import BuildError, RecipeError, TokenmillError
 from tokenization.object_store import shown
-from tokenization.stages.workspace import Workspace
+from tokenization.stages.workspace import StageResult, Workspace
 
 Node = tuple[str, str]
 DECISIONS: tuple[Node, ...] = (("selection", ""), ("draw", ""))  # which say what else is stale
@@ -73,18 +73,26 @@ def build(
     workspace: Workspace, path: Path, *, train: bool = False, on_progress: Callable[[str], None]
 ) -> Built:
     """Bring the recipe's published dataset up to date, under one lease on the store, across its runs."""
+    began = time.perf_counter()
     try:
-        return up_to_date(workspace, path, train=train, on_progress=on_progress)
+        preflight(workspace, path)
+        workspace.lease.hold([])  # from now to the end of the build
+        with dg.DagsterInstance.get() as instance:
+            result, runs = up_to_date(workspace, path, instance, train=train, on_progress=on_progress)
     finally:
         workspace.let_go()
+    return Built(result.fingerprint, runs == 0, runs, time.perf_counter() - began, result.value)
 
 
-def up_to_date(workspace: Workspace, path: Path, *, train: bool, on_progress: Callable[[str], None]) -> Built:
-    """What is stale made again; an observation where nothing is."""
-    began = time.perf_counter()
-    preflight(workspace, path)
-    workspace.lease.hold([])  # from now to the end of the build
-    instance = dg.DagsterInstance.get()
+def up_to_date(
+    workspace: Workspace,
+    path: Path,
+    instance: dg.DagsterInstance,
+    *,
+    train: bool,
+    on_progress: Callable[[str], None],
+) -> tuple[StageResult, int]:
+    """(the candidate, how many runs it took): what is stale made again; an observation where nothing is."""
     missing = stale(workspace)
     runs = 0
     if not missing and is_published(workspace, instance):
@@ -103,8 +111,7 @@ def up_to_date(workspace: Workspace, path: Path, *, train: bool, on_progress: Ca
         settings = settings_of(workspace).model_dump()
         config = {"resources": {"settings": {"config": settings}}, "loggers": QUIET}
         run_job(definitions, train_job_name(workspace.recipe), config, workspace, instance, None, on_progress)
-    result = workspace.result("candidate")
-    return Built(result.fingerprint, runs == 0, runs, time.perf_counter() - began, result.value)
+    return workspace.result("candidate"), runs
 
 
 def trained(workspace: Workspace) -> bool:

@@ -36,10 +36,10 @@ class Page:
 
     def look(self) -> dict[str, dg.AssetMaterialization]:
         """One tick of the sources' sensor: what it reports, by source."""
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance, cursor=self.files, resources={"settings": self.settings}
-        )
-        result = sources_sensor(self.recipe, str(self.project.path))(context)
+        ) as context:
+            result = sources_sensor(self.recipe, str(self.project.path))(context)
         if isinstance(result, dg.SkipReason):
             return {}
         assert isinstance(result, dg.SensorResult)

@@ -34,15 +34,20 @@ class Training:
         return job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
 
     def tick(self, instance: dg.DagsterInstance) -> Any:
-        """What the schedule does at its hour."""
+        """What the schedule does at its hour.
+
+        The context opens an instance of its own and makes its storage the current one. Left to the garbage collector
+        it puts back what was current before it: by then, in some later test, the storage of an instance that is gone,
+        and loading definitions ends in "Attempted to resolve undefined DagsterInstance weakref".
+        """
         schedule = self.definitions.resolve_schedule_def("small_train_schedule")
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=datetime(2026, 1, 2, 2, tzinfo=UTC),
             resources={"settings": self.settings},
             repository_def=self.definitions.get_repository_def(),
-        )
-        return schedule.evaluate_tick(context)
+        ) as context:
+            return schedule.evaluate_tick(context)
 
 
 def made(result: Any, name: str) -> dict[str, Any]:
