@@ -1,7 +1,7 @@
 """The repetition of a recipe's prompts, measured chunk by chunk and then over all sources; see `chat.prompts`.
 
 A chunk's hashes are an object of their own, so a rebuild hashes only what changed; the measuring is anew over all chat
-sources. Price: about 5 µs a plain session to hash.
+sources. Price: about 1 µs a plain session to hash.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def measure_prompts(
     size = sum(workspace.result("documents", name).value["text_bytes"] for name in names)
     jobs = {
         name: [
-            PromptJob(workspace.store, key_of("prompts", prompts.CODE, sorted(roles), chunk), chunk, roles)
+            PromptJob(workspace.store, key_of("prompts", prompts.hashing(), sorted(roles), chunk), chunk, roles)
             for chunk in workspace.result("documents", name).value["chunks"]
         ]
         for name in names
