@@ -24,6 +24,9 @@ from builds_read import (
 )
 from small_recipes import WINDOW, Project, books, question_rows, talk_rows, web_rows
 
+from tokenization.build.showing import page_of_build
+from tokenization.preview.page import html_page
+
 DOCUMENT_END, STOP = "<|endoftext|>", "<|im_end|>"
 
 
@@ -356,6 +359,14 @@ def test_the_preview_page_is_whole_and_fetches_nothing(build: Path) -> None:
     page = (build / "preview.html").read_text()
     assert "questions" in page and len(page) > 10_000
     assert not re.search(r"""(src|href)=["']?https?:|url\(["']?https?:|fetch\(|@import""", page)
+
+
+def test_what_the_preview_shows_is_chosen_alike_while_items_are_written_and_from_their_file(
+    build: Path,
+) -> None:
+    page = page_of_build(build)
+    assert {each.source for each in page.sequences} > {"questions", "talks"}
+    assert html_page(page) == (build / "preview.html").read_text()
 
 
 def test_the_build_is_an_immutable_version_behind_a_link(build: Path, manifest: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenization.build.layout import read_manifest
-from tokenization.build.showing import collect, facts, words_of
+from tokenization.build.showing import collect, facts, item_rows, words_of
 from tokenization.errors import RecipeError
 from tokenization.preview import MOST_IN_A_GALLERY as MOST
 from tokenization.preview.model import PreviewPage
@@ -41,7 +41,7 @@ def gallery_of(build: Path, *, source: str, items: list[str], text: str, count: 
         )
     shown = found.slice(0, count)
     wanted = set(zip(shown.column("source").to_pylist(), shown.column("item").to_pylist(), strict=True))
-    sequences, _ = collect(build, manifest, words_of(build, manifest), wanted)
+    sequences, _ = collect(build, manifest, words_of(build, manifest), item_rows(build, wanted))
     told = [("found", f"{len(found):,} items, {len(shown):,} shown"), *facts(manifest)]
     return PreviewPage(f"{manifest['recipe']['name']}: a gallery", told, sequences)
 

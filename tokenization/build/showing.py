@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenization import shards
-from tokenization.build.choosing import chosen_items
+from tokenization.build.choosing import Chosen, chosen_items
 from tokenization.build.layout import read_manifest
 from tokenization.build.mask_check import BuildTokenizer
 from tokenization.build.turns import Turns
@@ -61,12 +61,13 @@ def _words(folder: Path, told: bytes) -> Words:
     return Words(folder, orjson.loads(told))
 
 
-def page_of_build(build: Path, manifest: dict[str, Any] | None = None) -> PreviewPage:
-    """The page of a whole build; `manifest` where it is not written yet."""
+def page_of_build(
+    build: Path, manifest: dict[str, Any] | None = None, chosen: Chosen | None = None
+) -> PreviewPage:
+    """The page of a whole build; `manifest` where it is not written yet, `chosen` where the choice has been made."""
     manifest = manifest or read_manifest(build)
     words = words_of(build, manifest)
-    wanted = chosen_items(build)
-    sequences, windows = collect(build, manifest, words, wanted)
+    sequences, windows = collect(build, manifest, words, chosen_items(build) if chosen is None else chosen)
     return PreviewPage(
         title=f"{manifest['recipe']['name']}: what is trained",
         facts=facts(manifest),
@@ -142,7 +143,7 @@ def facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     return told
 
 
-def item_rows(build: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+def item_rows(build: Path, wanted: set[tuple[str, str]]) -> Chosen:
     """The rows of items.parquet for these (source, item)."""
     if not wanted:
         return {}
@@ -158,10 +159,9 @@ def item_rows(build: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str]
 
 
 def collect(
-    build: Path, manifest: dict[str, Any], words: Words, wanted: set[tuple[str, str]]
+    build: Path, manifest: dict[str, Any], words: Words, wanted: Chosen
 ) -> tuple[list[PreviewSequence], list[PreviewWindow]]:
-    """The wanted segments and the first windows of each kind, in one pass over the segments' names."""
-    items = item_rows(build, wanted)
+    """The wanted items' segments and the first windows of each kind, in one pass over the segments' names."""
     found: dict[tuple[str, str], PreviewSequence] = {}
     windows: list[PreviewWindow] = []
     shown: Counter[str] = Counter()
@@ -197,7 +197,7 @@ def collect(
                             segment,
                             values["input_ids"][cut],
                             values["loss_mask"][cut],
-                            items.get(name),
+                            wanted[name],
                         )
                     begin = end
             row += batch.num_rows

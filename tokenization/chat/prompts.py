@@ -10,7 +10,8 @@ A prompt message is one that is not trained by its role or its own flag; its tex
 enough for an opening; a system prompt that every session has is both. The unit is bytes of UTF-8, because this is
 measured before there are tokens, where the decision is taken that crosses sources.
 
-Price: about 0.6 µs a message to hash, in libraries that release the GIL; 20 bytes of memory a line; two sorts over all lines.
+Price: about 0.6 µs a message to hash, in libraries that release the GIL; 20 bytes of memory a line; two sorts over all
+lines.
 """
 
 from __future__ import annotations

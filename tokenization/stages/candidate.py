@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tokenization import shards
+from tokenization.build.choosing import Chosen
 from tokenization.build.layout import replace_folder, version_manifest, versions_folder
 from tokenization.hashing import file_digest, key_of
 from tokenization.memory import give_back
@@ -95,7 +97,7 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     recipe = workspace.recipe
     tokenizer = opened(workspace)
     template = chat_tokens.template_of(workspace) if recipe.chat_sources else None
-    splits = write_beside(workspace, folder)
+    splits, shown = write_beside(workspace, folder)
     give_back()
     quarantine.write_quarantine(workspace, folder / "quarantine")
     for stage, file in (("selection", NEAR_DUPLICATES), ("leaks", leaks.NAME)):
@@ -148,26 +150,25 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
         "prompts": prompts_account(workspace),
         "proof": chat_tokens.proof_summary(workspace),
     }
-    (folder / "preview.html").write_text(html_page(page_of_build(folder, manifest)), encoding="utf-8")
+    (folder / "preview.html").write_text(html_page(page_of_build(folder, manifest, shown)), encoding="utf-8")
     write_json(folder / "manifest.json", manifest, indent=True)
     return manifest
 
 
-def write_beside(workspace: Workspace, folder: Path) -> dict[str, Any]:
-    """Shards and items; where there are few, items compress while shards gather."""
+def write_beside(workspace: Workspace, folder: Path) -> tuple[dict[str, Any], Chosen]:
+    """Shards and items; where there are few, items compress while shards gather. The manifest's `splits`, and the items
+    that the preview shows."""
     count = sum(
         workspace.result("documents", source.name).value["items"] for source in workspace.recipe.sources
     )
     if count > MOST_BESIDE:
         splits = write_dataset(workspace, folder)
         give_back()
-        items.write_items(workspace, folder / "items.parquet")
-        return splits
+        return splits, items.write_items(workspace, folder / "items.parquet")
     with ThreadPoolExecutor(1, thread_name_prefix="items") as beside:
         written = beside.submit(items.write_items, workspace, folder / "items.parquet")
         splits = write_dataset(workspace, folder)
-        written.result()
-    return splits
+        return splits, written.result()
 
 
 def prompts_account(workspace: Workspace) -> dict[str, Any] | None:
@@ -200,6 +201,7 @@ def decontamination_account(workspace: Workspace) -> dict[str, Any] | None:
     }
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 

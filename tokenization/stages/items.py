@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tokenization.build.choosing import Choosing, Chosen
 from tokenization.stages.documents import ROWS, load_index
 from tokenization.stages.selection import VALIDATION, load_slice
 from tokenization.stages.tables import open_table
@@ -44,12 +45,16 @@ ITEM_SCHEMA = pa.schema(
 )
 
 
-def write_items(workspace: Workspace, path: Path) -> None:
-    """Every source's items in recipe order."""
+def write_items(workspace: Workspace, path: Path) -> Chosen:
+    """Every source's items in recipe order; those of them that are worth looking at."""
+    counts = {source.name: len(load_sequences(workspace, source.name)) for source in workspace.recipe.sources}
+    choosing = Choosing(counts)
     tables = (table for source in workspace.recipe.sources for table in source_items(workspace, source.name))
     with pq.ParquetWriter(path, ITEM_SCHEMA, compression="zstd") as writer:
         for group in regrouped(tables, ROW_GROUP):
             writer.write_table(group)
+            choosing.look(group)
+    return choosing.chosen()
 
 
 def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

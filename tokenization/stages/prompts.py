@@ -60,7 +60,9 @@ def measure_prompts(
     size = sum(workspace.result("documents", name).value["text_bytes"] for name in names)
     jobs = {
         name: [
-            PromptJob(workspace.store, key_of("prompts", prompts.hashing(), sorted(roles), chunk), chunk, roles)
+            PromptJob(
+                workspace.store, key_of("prompts", prompts.hashing(), sorted(roles), chunk), chunk, roles
+            )
             for chunk in workspace.result("documents", name).value["chunks"]
         ]
         for name in names
