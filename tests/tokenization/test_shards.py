@@ -65,7 +65,10 @@ def write(
         names = [shards.shard_name(number, len(parts)) for number in range(len(parts))]
         for name, rows in zip(names, parts, strict=True):
             made = iter([batch(rows, window)] if rows else [])
-            assert shards.write_shard(folder / split / name, made, window, weights) == len(rows)
+            written = shards.write_shard(folder / split / name, made, window, weights)
+            assert written.rows == len(rows)
+            assert written.sha256 == file_digest(folder / split / name)
+            assert written.targets == sum(sum(row["loss_mask"]) for row in rows)
         shards.write_split_metadata(folder / split, names, "0123456789abcdef0123", split, window, weights)
     shards.write_dataset_metadata(folder, ["train", "validation"])
     return folder

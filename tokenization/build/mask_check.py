@@ -71,7 +71,7 @@ def mask_problems(build: Build) -> tuple[str, list[str]]:
         session = wanted.session if weights.are_per_message(wanted.table) else None
         targets = 0
         for rows in build.batches(split):
-            targets += int(rows.loss_mask.sum())
+            targets += int(rows.mask_bits.true_count)
             windows += int(rows.pretrain.sum())
             problems += text_problems(rows, split)
             problems += weight_problems(rows, weights, session, split)
@@ -176,12 +176,17 @@ def text_problems(rows: Rows, split: str) -> Iterator[str]:
     lengths = rows.seq_lens.astype(np.int64)
     text, judged = of_text & ~padding, of_text | padding
     if int(lengths.sum()) != len(
-        rows.loss_mask
-    ):  # lengths that windows_full refuses: what they claim is told there
+        rows.input_ids
+    ):  # windows_full refuses these lengths and tells what they claim
+        return
+    if not judged.any():
         return
     expected = np.repeat(text, lengths)
     expected[begins[text]] = False
-    wrong = np.flatnonzero((rows.loss_mask != expected) & np.repeat(judged, lengths))
+    wrong = rows.loss_mask != expected
+    if not judged.all():
+        wrong &= np.repeat(judged, lengths)
+    wrong = np.flatnonzero(wrong)
     for segment in np.unique(np.searchsorted(begins, wrong, side="right") - 1).tolist():
         name = rows.items[segment].as_py() or "padding"
         yield f"{split}: the mask of {rows.sources[segment].as_py()} {name} is not that of a text"

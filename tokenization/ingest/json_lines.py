@@ -7,6 +7,7 @@ line once, wherever they were cut. Memory: one block, or one line that is longer
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BufferedReader
 from typing import BinaryIO
 
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -19,11 +20,16 @@ def iter_blocks(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> It
     """
     position = _seek_first_line(stream, start) if stop >= 0 else 0
     while stop < 0 or position < stop:
-        block = stream.read(block_bytes if stop < 0 else min(block_bytes, stop - position))
+        if stop < 0 or not isinstance(stream, BufferedReader):
+            block = stream.read(block_bytes if stop < 0 else min(block_bytes, stop - position))
+            if not block.endswith(b"\n"):
+                block += stream.readline()
+        else:  # a local file: where the line ends is looked up first, so no block is copied for its last line
+            end = _seek_first_line(stream, min(position + block_bytes, stop))
+            stream.seek(position)
+            block = stream.read(end - position)
         if not block:
             return
-        if not block.endswith(b"\n"):
-            block += stream.readline()
         yield block.removeprefix(UTF8_MARK) if position == 0 else block
         position += len(block)
 

@@ -226,10 +226,14 @@ def write_dataset(workspace: Workspace, folder: Path) -> dict[str, Any]:
             for file, first, last in zip(names[split], borders[:-1], borders[1:], strict=True)
         ]
     tokens = sum(workspace.result("windows").value["splits"][split]["tokens"] for split in SPLITS)
-    map_shards(write_shard_job, jobs, workspace.engine, work_bytes=tokens, threads=True)
+    written = map_shards(write_shard_job, jobs, workspace.engine, work_bytes=tokens, threads=True)
     shutil.rmtree(folder / ".places")
     weights = workspace.result("windows").value["loss_weights"]
-    described = {split: describe_split(folder, split, names[split], workspace) for split in SPLITS}
+    told = iter(written)  # in the order of the jobs: split by split, shard by shard
+    described = {
+        split: describe_split(split, {name: next(told) for name in names[split]}, workspace)
+        for split in SPLITS
+    }
     for split in SPLITS:
         digest = key_of([shard["sha256"] for shard in described[split]["shards"]])
         shards.write_split_metadata(folder / "dataset" / split, names[split], digest, split, window, weights)
@@ -287,23 +291,17 @@ def shard_job(
     )
 
 
-def describe_split(folder: Path, split: str, names: list[str], workspace: Workspace) -> dict[str, Any]:
-    """Counts of the split and the hash of each shard, read back from what was written."""
-    described = []
-    targets = 0
-    for name in names:
-        path = folder / "dataset" / split / name
-        rows = 0
-        for batch in shards.read_stream(path):
-            rows += batch.num_rows
-            targets += shards.count_targets(batch)
-        relative = f"dataset/{split}/{name}"
-        described.append({"path": relative, "num_windows": rows, "sha256": file_digest(path)})
+def describe_split(split: str, written: dict[str, shards.Written], workspace: Workspace) -> dict[str, Any]:
+    """Counts of the split and the hash of each shard, taken as they were written; the checks read the files again."""
+    described = [
+        {"path": f"dataset/{split}/{name}", "num_windows": shard.rows, "sha256": shard.sha256}
+        for name, shard in written.items()
+    ]
     summary = workspace.result("windows").value["splits"][split]
     return {
         "num_windows": summary["windows"],
         "num_tokens": summary["tokens"],
-        "num_target_tokens": targets,
+        "num_target_tokens": sum(shard.targets for shard in written.values()),
         "num_pad_tokens": summary["padding"],
         "shards": described,
     }

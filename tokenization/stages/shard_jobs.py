@@ -24,9 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tokenization.engine import worker_id
 from tokenization.errors import BuildError
-from tokenization.shards import batch_of, write_shard
+from tokenization.shards import Written, batch_of, write_shard
 from tokenization.stages.tables import mapped, open_table
 from tokenization.stages.windows import KINDS, Rows
 from tokenization.windows.mixture import PRETRAIN
@@ -53,11 +52,10 @@ class ShardJob:
     pad_token_id: int
 
 
-def write_shard_job(job: ShardJob) -> int:
-    """Write the shard; the worker's number."""
+def write_shard_job(job: ShardJob) -> Written:
+    """Write the shard; what stands in it."""
     rows = Rows.load(job.plan, job.split)
-    write_shard(job.path, shard_batches(job, rows), job.window, "weight" in rows.segments)
-    return worker_id()
+    return write_shard(job.path, shard_batches(job, rows), job.window, "weight" in rows.segments)
 
 
 def shard_batches(job: ShardJob, rows: Rows) -> Iterator[pa.RecordBatch]:
@@ -86,7 +84,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     first_of_row = before[np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)]
     place = row_offsets[:-1][row_of] + before - first_of_row[row_of]  # where each segment begins in the batch
 
-    ids = np.full(int(row_offsets[-1]), job.pad_token_id, np.int32)
+    ids = np.empty(int(row_offsets[-1]), np.int32)
     mask = np.zeros(int(row_offsets[-1]), np.bool_)
     pretrain = rows.kind[first:last][row_of] == PRETRAIN
     group, begin = find_tokens(job, part)
@@ -94,8 +92,11 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
         runs = runs_of(begin[where], place[where], length[where])
         fill_runs(path, runs, ids, mask)
     mask[place] = False  # the first token of a segment: nothing in the segment predicts it
+    used = np.add.reduceat(length, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64))
+    for row in np.flatnonzero(used < width).tolist():
+        ids[row_offsets[row] + used[row] : row_offsets[row + 1]] = job.pad_token_id
     assert bool((pretrain | (part["length"] == part["whole"])).all()), "a session is never cut by packing"
-    lengths, offsets, columns, weights = segment_columns(job, part, counts, width, length)
+    lengths, offsets, columns, weights = segment_columns(job, part, counts, width - used, length)
     return batch_of(
         input_ids=ids,
         loss_mask=mask,
@@ -125,13 +126,11 @@ def segment_columns(
     job: ShardJob,
     part: dict[str, NDArray[Any]],
     counts: NDArray[np.int64],
-    width: NDArray[np.int64],
+    padding: NDArray[np.int64],
     length: NDArray[np.int64],
 ) -> tuple[pa.Array, NDArray[np.int64], dict[str, pa.Array], NDArray[np.float32] | None]:
     """Lengths, offsets, descriptions and weights of the rows' segments, a padding segment last where a row has
     padding."""
-    used = np.add.reduceat(length, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64))
-    padding = width - used
     has_padding = padding > 0
     new_counts = counts + has_padding
     offsets = np.concatenate([[0], np.cumsum(new_counts)]).astype(np.int64)
