@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets import naming, versions
 from assets.columns import PLAN, rows, table_schema
+from assets.gathering import inputs
 from assets.raw import has_model_files
 from assets.reports import (
     built_numbers,
@@ -57,8 +58,7 @@ KINDS = {
 
 def upstream(recipe: Recipe, name: str) -> list[dg.AssetKey]:
     """What each of these assets is made from."""
-    items = [naming.items_key(recipe, source.name) for source in recipe.sources]
-    tokens = [naming.tokens_key(recipe, source.name) for source in recipe.sources]
+    items, tokens = inputs(recipe, "items"), inputs(recipe, "text_tokens", "chat_tokens")
     selection, tokenizer = naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")
     decided = (
         naming.key(recipe, "draw") if draws(recipe) else selection

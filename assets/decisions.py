@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from assets import naming, versions
+from assets.gathering import inputs
 from assets.reports import VERSION, by_source, explained, materialized
 from assets.settings import Settings
 from tokenization.hashing import key_of
@@ -32,9 +33,8 @@ SLICES = {
 def upstream(recipe: Recipe, stage: str) -> list[dg.AssetKey]:
     """What the decision is made from."""
     if stage == "selection":
-        return [naming.items_key(recipe, source.name) for source in recipe.sources]
-    chats = [naming.tokens_key(recipe, source.name) for source in recipe.chat_sources]
-    return [*chats, naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")]
+        return inputs(recipe, "items")
+    return [*inputs(recipe, "chat_tokens"), naming.key(recipe, "selection"), naming.key(recipe, "tokenizer")]
 
 
 def sliced(recipe: Recipe, stage: str) -> tuple[SourceSpec, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tokenization.stages.workspace import StageResult
 VERSION = (
     16  # hex digits of a hash that tell the versions of one asset apart; every input's stands in each event
 )
+MOST_ROWS = 8  # of a table of sources
+MOST_ALSO = 500  # characters
 ELSEWHERE = {  # in the numbers, in tables, in the preview, or of no meaning outside the store
     *(
         "fingerprint",
@@ -76,13 +79,16 @@ def materialized(
 
 
 def also(value: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
-    """What is not among the numbers, as `name` value; zeros and empty words are left out."""
+    """What is not among the numbers, as `name` value; zeros and empty words are left out, and what is beyond MOST_ALSO
+    characters is counted: the build's manifest and ledger have all of it."""
     told = [
         f"`{name}` {inner:,}" if isinstance(inner, int) else f"`{name}` {inner}"
         for name, inner in flat(value)
         if inner and name not in numbers and name.split("/")[0] not in ELSEWHERE
     ]
-    return " · ".join(told)
+    fits = sum(size <= MOST_ALSO for size in accumulate(len(each) + 3 for each in told))
+    rest = [f"{len(told) - fits} more in the build's manifest and ledger"] if fits < len(told) else []
+    return " · ".join([*told[:fits], *rest])
 
 
 def items_numbers(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,8 +172,10 @@ def asked_share(value: Mapping[str, Any]) -> dict[str, float]:
     return {f"share/{mixture['unit']}": round(mixture["achieved"][mixture["unit"]], 6)} if mixture else {}
 
 
-def by_source(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table, a row for each; columns that are zero in all of them are left out."""
+def by_source(rows: Mapping[str, Mapping[str, int]]) -> str:
+    """A table, a row for each of the largest and one for the others' sums; columns that are zero in all of them are
+    left out. Each source's own counts stand on its slice, however many there are."""
+    rows = with_others(rows)
     columns = dict.fromkeys(name for numbers in rows.values() for name, number in numbers.items() if number)
     lines = [
         ["source", *(name.replace("_", " ") for name in columns)],
@@ -175,6 +183,18 @@ def by_source(rows: Mapping[str, Mapping[str, Any]]) -> str:
         *([name, *(f"{numbers.get(column, 0):,}" for column in columns)] for name, numbers in rows.items()),
     ]
     return "\n".join("|".join(cells) for cells in lines)
+
+
+def with_others(rows: Mapping[str, Mapping[str, int]]) -> Mapping[str, Mapping[str, int]]:
+    """The rows with the largest counts as they stand, and what the others sum up to."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    by_size = sorted(rows, key=lambda name: -max(rows[name].values(), default=0))
+    shown, others = set(by_size[: MOST_ROWS - 1]), by_size[MOST_ROWS - 1 :]
+    names = dict.fromkeys(name for other in others for name in rows[other])
+    sums = {name: sum(rows[other].get(name, 0) for other in others) for name in names}
+    kept = {name: numbers for name, numbers in rows.items() if name in shown}
+    return {**kept, f"*{len(others)} others*": sums}
 
 
 def largest(counts: Mapping[str, int], most: int = 3) -> list[tuple[str, int]]:

@@ -43,16 +43,16 @@ def what_differs(before: Sequence[dg.AssetKey]) -> dg.AutomationCondition[dg.Ass
 
 
 def automated(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
-    """The assets, each made again when it differs. A step that makes several is asked for by the first of them, which
-    the others are parts of."""
+    """The assets, each made again when it differs. A step that makes several is asked for by those of them that are
+    made from something outside it; the others are made from these."""
     inputs = {spec.key: {dep.asset_key for dep in spec.deps} for asset in assets for spec in asset.specs}
-    made = [asset_specs[0].key for asset_specs in (list(asset.specs) for asset in assets)]
-    conditions = {key: what_differs(sorted(upstream(key, inputs))) for key in made}
+    asking = [key for asset in assets for key in asset.keys if inputs[key] - asset.keys]
+    conditions = {key: what_differs(sorted(upstream(key, inputs))) for key in asking}
 
-    def asking(spec: dg.AssetSpec) -> dg.AssetSpec:
+    def with_condition(spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(automation_condition=conditions.get(spec.key))
 
-    return [asset.map_asset_specs(asking) for asset in assets]
+    return [asset.map_asset_specs(with_condition) for asset in assets]
 
 
 def upstream(key: dg.AssetKey, inputs: Mapping[dg.AssetKey, Set[dg.AssetKey]]) -> set[dg.AssetKey]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets import naming, raw
+from assets import gathering, naming, raw
 from assets.settings import Settings, listening
 from pipelines.jobs import build_job_name, train_job_name
 from pipelines.launch import QUIET, launch_config
@@ -184,6 +184,7 @@ def run(
     keys = [key for stage, name in nodes for key in naming.made_by(recipe, names.get(stage, stage), name)]
     if ("candidate", "") in nodes:
         keys.append(naming.key(recipe, "dataset"))
+    keys = gathering.gathered_with(recipe, keys)
     config = launch_config(settings_of(workspace))
     run_job(definitions, build_job_name(recipe), config, workspace, instance, keys, on_progress)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import checks, dataset, decisions, evaluation, gallery, raw, sources, training
+from assets import checks, dataset, decisions, evaluation, gallery, gathering, raw, sources, training
 from pipelines.automation import automated, automation_sensor
 from pipelines.launch import build_config
 from pipelines.schedules import build_schedule, train_schedule
@@ -72,6 +72,7 @@ def built_assets(recipe: Recipe, where: str) -> list[dg.AssetsDefinition]:
         made.append(decisions.decision_asset(recipe, where, "draw"))
     for source in recipe.sources:
         made += [sources.items_asset(recipe, where, source), sources.tokens_asset(recipe, where, source)]
+    made += gathering.gathering_assets(recipe, where)
     parts = [name for name in PARTS if name != "leaks" or measures(recipe)]
     made += [dataset.stage_asset(recipe, where, name) for name in parts]
     return [*made, dataset.dataset_asset(recipe, where)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from small_recipes import Project, json_lines, text_source, web_rows
+from small_recipes import Project, chat_source, json_lines, text_source, web_rows
 
 from assets import naming, raw
 from assets.settings import Settings
@@ -145,6 +145,52 @@ def test_texts_and_chats_that_change_in_one_look_are_made_again_in_order_each_on
     )
     again = page.project.built()
     assert again["reused"] and again["fingerprint"] == published(page.project), "nothing was left out of date"
+
+
+def sessions_about(what: str, count: int) -> list[dict[str, Any]]:
+    """Short sessions that no other source has."""
+    return [
+        {
+            "id": f"{what}-{number}",
+            "messages": [
+                {"role": "user", "content": f"Where do the {what} of garden {number} lead?"},
+                {"role": "assistant", "content": f"The {what} end behind bridge {number}, by the harbour."},
+            ],
+        }
+        for number in range(count)
+    ]
+
+
+@pytest.mark.slow
+def test_where_many_sources_are_gathered_a_new_file_still_makes_only_its_part_again(new_project: Any) -> None:
+    few = new_project().recipe["sources"]
+    more = [
+        text_source("shelf", "data/books/book-*.txt"),
+        chat_source("rounds", "data/rounds.jsonl"),
+        chat_source("visits", "data/visits.jsonl"),
+    ]
+    project = new_project(sources=[*few, *more])
+    for name in ("rounds", "visits"):
+        project.file(f"data/{name}.jsonl", json_lines(sessions_about(name, 12)))
+    project.built()
+    with dg.DagsterInstance.from_config(str(project.folder / "dagster")) as instance:
+        page = Page(project, instance)
+        page.look(), page.tick(), page.settle()
+        before = published(project)
+        project.file("data/visits.jsonl", json_lines(sessions_about("visits", 13)))
+        assert list(page.look()) == ["visits"]
+        waves = page.settle()
+    made = [name for wave in waves for name in wave]
+    assert page.failed == [] and sorted(made) == sorted(set(made)), f"made twice: {waves}"
+    gathered = {name for name in made if name.split("/")[0] in ("items", "chat_tokens", "text_tokens")}
+    assert {"items/1_to_7", "items/4_to_7", "chat_tokens/1_to_4"} <= gathered
+    others = {source["name"] for source in project.recipe["sources"]} - {"visits"}
+    assert {"sessions/visits", "tokens/visits", "selection", "windows", "dataset"} <= set(made)
+    assert not {f"{what}/{name}" for what in ("documents", "sessions") for name in others} & set(made)
+    assert not {f"tokens/{source['name']}" for source in few[2:]} & set(made), "other chats' tokens stay"
+    assert published(project) != before
+    again = project.built()
+    assert again["reused"] and again["fingerprint"] == published(project), "nothing was left out of date"
 
 
 @pytest.mark.slow
