@@ -26,6 +26,7 @@ from tokenization.build.layout import check_place, published
 from tokenization.errors import BuildError, RecipeError, TokenmillError
 from tokenization.object_store import shown
 from tokenization.stages.workspace import StageResult, Workspace
+from tokenization.tokenizer.ahead import open_ahead
 
 Node = tuple[str, str]
 DECISIONS: tuple[Node, ...] = (("selection", ""), ("draw", ""))  # which say what else is stale
@@ -98,6 +99,8 @@ def up_to_date(
     if not missing and is_published(workspace, instance):
         observe(workspace, instance)
     else:
+        if ("tokenizer", "") in missing and any(stage == "documents" for stage, _ in missing):
+            open_ahead(workspace.recipe.tokenizer, workspace.recipe.directory)
         raw.report(instance, workspace)
         definitions = loaded(workspace, path)
         if not missing:  # a warm store, but an instance or a folder that does not know of it yet

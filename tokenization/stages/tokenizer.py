@@ -18,6 +18,7 @@ from tokenization.hashing import content_digest
 from tokenization.stages.documents import ROWS
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
+from tokenization.tokenizer.ahead import arrived
 from tokenization.tokenizer.encoder import PreparedTokenizer, open_tokenizer
 from tokenization.tokenizer.identity import choose_engine
 from tokenization.tokenizer.prepare import prepare_tokenizer
@@ -43,6 +44,7 @@ def parts(workspace: Workspace, name: str) -> list[Any] | None:
 
 def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     recipe = workspace.recipe
+    arrived()
     texts = all_texts(workspace) if recipe.tokenizer.train is not None else None
     with workspace.store.writing("tokenizer", key) as folder:
         prepare_tokenizer(recipe.tokenizer, recipe.directory, folder, training_texts=texts, seed=recipe.seed)

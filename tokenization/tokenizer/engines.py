@@ -40,6 +40,21 @@ class FastEncoder:
         return np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").astype(np.int64)
 
 
+_held: dict[str, OracleEncoder] = {}  # opened before they are asked for: text view -> encoder
+
+
+def hold_oracle(text_view: str) -> None:
+    """Open the reference on this view for the one who asks for it next."""
+    _held[text_view] = OracleEncoder(text_view)
+
+
+def oracle_of(text_view: str) -> OracleEncoder:
+    """The reference on this view; one that was held is handed over, and none is held any longer."""
+    found = _held.pop(text_view, None)
+    _held.clear()
+    return found or OracleEncoder(text_view)
+
+
 @lru_cache(maxsize=2)
 def _loaded(text_view: str) -> Any:
     """fastokens' tokenizer of this view, loaded once a process: 150,000 ids take it 2 s."""

@@ -23,9 +23,9 @@ from tokenization.tokenizer.engines import (
     FastEncoder,
     Ids,
     Offsets,
-    OracleEncoder,
     PieceEncoder,
     TextEncoder,
+    oracle_of,
 )
 from tokenization.tokenizer.layout import (
     ENGINE_FILE,
@@ -161,7 +161,7 @@ def _decide_prepared(directory: Path, texts: Sequence[str]) -> EngineChoice:
     definition = Definition.read(directory / TOKENIZER_FILE)
     if (directory / MODEL_FILE).is_file():
         truth = PieceEncoder((directory / MODEL_FILE).read_bytes())
-        report = prove_identity(OracleEncoder(definition.text_view()), truth, texts)
+        report = prove_identity(oracle_of(definition.text_view()), truth, texts)
         if not report.identical:
             note = _said(report, "the converted tokenizer.json", "sentencepiece")
             return EngineChoice("sentencepiece", note, report.texts, report.tokens)
@@ -181,7 +181,7 @@ def decide_engine(
             1
         ) as pool:  # the fast engine's loading, 2 s for 150,000 ids, beside the oracle's work
             loading = pool.submit(fast_encoder, view)
-            truth = OracleEncoder(view).encode(list(texts))
+            truth = oracle_of(view).encode(list(texts))
             try:
                 fast = loading.result()
             except Exception as error:  # whatever a young library raises, the oracle serves

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -132,15 +133,13 @@ def _trained(
 
 def _checked(raw: RawTokenizer, path: str | None) -> Definition:
     """The definition, after the reference library has taken it."""
-    from tokenizers import Tokenizer
-
     try:
-        reference = Tokenizer.from_str(raw.definition.decode())
+        reference = _ids_of_added(raw.definition)
     except Exception as error:  # the library's own errors have no common class
         raise RecipeError(f"tokenizer.path {path}: the tokenizers library refuses it: {error}") from error
     definition = parsed(raw.definition)
     for token, index in definition.added_tokens.items():
-        taken = reference.token_to_id(token)
+        taken = reference[token]
         if taken != index:
             raise RecipeError(
                 f"tokenizer.path {path}: added token {token!r} has id {index} in the file, and the "
@@ -148,6 +147,15 @@ def _checked(raw: RawTokenizer, path: str | None) -> Definition:
                 "without a gap"
             )
     return definition
+
+
+@lru_cache(maxsize=2)
+def _ids_of_added(content: bytes) -> dict[str, int | None]:
+    """The added tokens' ids as the reference library takes this tokenizer.json; 0.6 s for 150,000 ids, so once."""
+    from tokenizers import Tokenizer
+
+    reference = Tokenizer.from_str(content.decode())
+    return {token: reference.token_to_id(token) for token in parsed(content).added_tokens}
 
 
 def _add_tokens(raw: RawTokenizer, tokens: Sequence[str]) -> None:
