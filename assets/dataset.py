@@ -21,6 +21,7 @@ from assets.settings import Settings
 from tokenization.build.layout import publish, published
 from tokenization.hashing import key_of
 from tokenization.object_store import shown
+from tokenization.recipe.cron import longest_pause
 from tokenization.recipe.model import Recipe
 from tokenization.stages.catalogue import CODES, draws, measures
 from tokenization.stages.workspace import StageResult, Workspace
@@ -39,6 +40,7 @@ DESCRIPTIONS = {
     "dataset": "The published build: what `OUT` shows and trainers read. It changes only when every blocking check on "
     "the candidate passed, so the newest materialisation here **is the last good build**: `fingerprint` names it.",
 }
+GRACE = timedelta(hours=1)  # for the build itself, and for those that wait before it
 STAGE_OF = {"loss_mask_preview": "preview"}  # where the asset's name says more than the stage's
 GROUPS = {"leaks": "select", "tokenizer": "encode", "windows": "pack", "loss_mask_preview": "preview"}
 NUMBERS = {
@@ -119,24 +121,12 @@ def columns_of(recipe: Recipe) -> dict[str, dict[str, dg.TableSchema]]:
 
 
 def freshness(recipe: Recipe) -> dg.FreshnessPolicy | None:
-    """A dataset with a schedule is late once its schedule's longest pause has passed twice."""
+    """A dataset with a schedule is late an hour after its schedule's longest pause, and overdue once that has passed
+    twice and the hour as well."""
     if recipe.schedule is None:
         return None
     pause = longest_pause(recipe.schedule)
-    return dg.FreshnessPolicy.time_window(fail_window=2 * pause, warn_window=pause + timedelta(hours=1))
-
-
-def longest_pause(schedule: str) -> timedelta:
-    """How long a cron line may rest between two ticks, rounded up."""
-    nicknames = {"@hourly": 2, "@daily": 26, "@weekly": 8 * 24, "@monthly": 33 * 24, "@yearly": 370 * 24}
-    if schedule in nicknames:
-        return timedelta(hours=nicknames[schedule])
-    _, _, day, month, weekday = schedule.split()
-    if month != "*":
-        return timedelta(days=370)
-    if day != "*":
-        return timedelta(days=33)
-    return timedelta(days=8) if weekday != "*" else timedelta(hours=26)
+    return dg.FreshnessPolicy.time_window(fail_window=2 * pause + GRACE, warn_window=pause + GRACE)
 
 
 def dataset_asset(recipe: Recipe, path: str) -> dg.AssetsDefinition:
