@@ -151,13 +151,25 @@ def peer(
     """A peer's way, by the script given."""
     command = [options.peer_python, options.peers_script, name, str(corpus), str(tokenizer), "2"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        command, env={**os.environ, "RAW": str(size)}, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env={**os.environ, "RAW": str(size)}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     told = json.loads(done.stdout.splitlines()[-1])
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"seconds": told["wall"], "cpu": cpu, "tokens": told["ntok"]}
+
+
+def with_definition(tokenizer: Path, work: Path) -> Path:
+    """The tokenizer's folder as peers open it: with a tokenizer.json, which some tokenizers come without."""
+    if (tokenizer / "tokenizer.json").is_file():
+        return tokenizer
+    from tokenization.recipe.parts import TokenizerSpec
+    from tokenization.tokenizer.prepare import prepare_tokenizer
+
+    prepared = work / f"tokenizer-{tokenizer.name}"
+    prepare_tokenizer(TokenizerSpec(path=str(tokenizer.absolute())), work, prepared)
+    return prepared
 
 
 def rounds(
@@ -176,7 +188,7 @@ def rounds(
         for case in [*cases, *peers]:
             corpus = small if case in PEERS else large
             if case in PEERS:
-                found = peer(case, options, corpus, tokenizer, sizes[corpus])
+                found = peer(case, options, corpus, with_definition(tokenizer, work), sizes[corpus])
             else:
                 found = in_a_process(case, corpus, tokenizer, options.form)
             found["rate"] = sizes[corpus] / 1e6 / found["seconds"]

@@ -29,7 +29,7 @@ CODES = {
     "draw": "2",
     "leaks": "1",
     "tokens": "5",
-    "windows": "3",
+    "windows": "4",
     "preview": "4",
     "candidate": "6",
 }

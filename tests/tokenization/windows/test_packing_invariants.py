@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tokenization.errors import RecipeError
 from tokenization.sequences import IntArray, offsets_of
+from tokenization.windows.best_fit import WORTH_REFITTING
 from tokenization.windows.ordering import stable_argsort
 from tokenization.windows.packing import (
     WindowPlan,
@@ -114,21 +115,23 @@ def test_concat_does_not_depend_on_how_the_lengths_were_gathered(
 
 @thorough
 @given(lengths=any_lengths, window=windows)
-def test_best_fit_needs_the_windows_that_placing_one_after_another_needs(
+def test_best_fit_needs_no_more_windows_than_placing_one_after_another(
     lengths: list[int], window: int
 ) -> None:
     fitting = [min(length, window) for length in lengths]
     plan = pack_best_fit(fitting, window, overlong="error")
-    assert plan.num_windows == sequential_best_fit(fitting, window)
+    assert plan.num_windows <= sequential_best_fit(fitting, window)
 
 
 @pytest.mark.parametrize("window", [64, 4096, 70_000, 2**30])
-def test_best_fit_needs_the_windows_of_the_textbook_for_thousands_of_lengths(window: int) -> None:
+def test_best_fit_needs_the_windows_of_the_textbook_or_fewer_for_thousands_of_lengths(window: int) -> None:
     rng = np.random.default_rng(5)
     for median in (window / 40, window / 6, window / 2):
         lengths = np.clip(rng.lognormal(np.log(median), 1, 3000), 1, window).astype(np.int64)
         plan = pack_best_fit(lengths, window, overlong="error")
-        assert plan.num_windows == sequential_best_fit(lengths.tolist(), window)
+        textbook = sequential_best_fit(lengths.tolist(), window)
+        spared = textbook - plan.num_windows
+        assert spared == 0 or (spared > 0 and textbook - -(-int(lengths.sum()) // window) >= WORTH_REFITTING)
         assert np.array_equal(np.sort(plan.sequence), np.arange(3000))
 
 
