@@ -13,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -138,6 +139,7 @@ class Page:
     """A Dagster page and what it is asked over GraphQL."""
 
     url: str
+    checks: dict[str, Callable[[], bool]] = field(default_factory=dict)  # service -> its own health check
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         content = json.dumps({"query": query, "variables": variables}).encode()
@@ -192,7 +194,7 @@ def dagster_services(folder: Path, environment: dict[str, str]) -> Iterator[Page
     code_port, page_port = free_port(), free_port()
     environment = {
         **environment,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
         "CODE_HOST": "127.0.0.1",
         "CODE_PORT": str(code_port),
         "TOKENIZERS_PARALLELISM": "false",
@@ -201,14 +203,25 @@ def dagster_services(folder: Path, environment: dict[str, str]) -> Iterator[Page
     words["deploy/workspace.yaml"] = str(ROOT / "deploy" / "workspace.yaml")
     page = Page(f"http://127.0.0.1:{page_port}")
 
+    def here(command: list[str]) -> list[str]:
+        """A command of the compose file, on loopback and these ports."""
+        command = [words.get(word, word.replace(":3000", f":{page_port}")) for word in command]
+        return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+
     def service(name: str) -> AbstractContextManager[Any]:
-        command = [words.get(word, word) for word in services[name]["command"]]
-        command[0] = str(Path(sys.executable).with_name(command[0]))
+        command = here(services[name]["command"])
         return process(command, folder / f"{name}.log", environment, folder=folder, ended_by=signal.SIGINT)
+
+    def is_healthy(name: str) -> bool:
+        check = here(services[name]["healthcheck"]["test"][1:])
+        ended = subprocess.run(check, env={**os.environ, **environment}, capture_output=True, check=False)
+        return ended.returncode == 0
+
+    page.checks = {name: partial(is_healthy, name) for name in ("code", "webserver", "daemon")}
 
     try:
         with service("code") as code:
-            wait_until(lambda: listens(code_port) or code.poll() is not None, "the code location")
+            wait_until(lambda: page.checks["code"]() or code.poll() is not None, "the code location")
             assert code.poll() is None, (folder / "code.log").read_text()[-2000:]
             with service("webserver"), service("daemon"):
                 wait_until(lambda: answers(f"{page.url}/server_info"), "the page")
@@ -228,8 +241,3 @@ def working_in(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

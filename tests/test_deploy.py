@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from servers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -40,13 +41,10 @@ def test_the_compose_file_has_the_four_services_and_only_words_of_the_specificat
         named = {volume.split(":")[0] for volume in service.get("volumes", ()) if volume[0] not in "./"}
         assert named <= set(COMPOSE["volumes"]), name
         assert set(service.get("depends_on", {})) <= set(SERVICES)
-        for target in service.get("depends_on", {}).values():
-            assert target["condition"] in ("service_started", "service_healthy")
-    assert all(
-        service["depends_on"]["postgres"]["condition"] == "service_healthy"
-        for service in map(SERVICES.get, OURS)
-    )
-    assert "healthcheck" in SERVICES["postgres"]
+        for waited_for, target in service.get("depends_on", {}).items():
+            assert target["condition"] == "service_healthy" and "healthcheck" in SERVICES[waited_for], name
+    assert set(SERVICES["code"]["depends_on"]) == {"postgres"}
+    assert all(set(SERVICES[name]["depends_on"]) == {"postgres", "code"} for name in ("webserver", "daemon"))
 
 
 def test_every_service_has_the_variables_that_its_files_ask_for() -> None:
@@ -71,6 +69,67 @@ def test_the_page_and_the_daemon_look_for_the_code_location_where_it_is() -> Non
     assert location["location_name"] == "tokenmill"
     local = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
     assert command[command.index("-m") + 1] == local["module_name"]
+
+
+def test_health_is_asked_where_the_services_listen() -> None:
+    port = SERVICES["code"]["command"][SERVICES["code"]["command"].index("-p") + 1]
+    assert SERVICES["code"]["healthcheck"]["test"][-2:] == ["-p", port]
+    page = SERVICES["webserver"]["command"][SERVICES["webserver"]["command"].index("-p") + 1]
+    assert f"http://127.0.0.1:{page}/" in SERVICES["webserver"]["healthcheck"]["test"][-1]
+    assert all(service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL") for service in SERVICES.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OURS)
+def test_where_nothing_runs_the_health_check_says_so(name: str, tmp_path: Path) -> None:
+    """The very commands, on ports that nobody serves and on records without a heartbeat."""
+    ports = {"4000": str(free_port()), "3000": str(free_port())}
+    command = [
+        ports.get(word, word.replace(":3000", f":{ports['3000']}"))
+        for word in SERVICES[name]["healthcheck"]["test"][1:]
+    ]
+    told = subprocess.run(
+        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode != 0 and "No such command" not in told.stderr, told.stderr
+    assert re.search("UNAVAILABLE|refused|not sent a heartbeat|not running|Unable", told.stdout + told.stderr)
+
+
+@pytest.mark.slow
+def test_what_the_image_copies_is_all_that_the_services_need(tmp_path: Path) -> None:
+    """A folder with nothing else: the code location loads, command line and trainer answer."""
+    for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE):
+        *sources, target = line.split()
+        for source in sources:
+            place = tmp_path / target / (Path(source).name if target.endswith("/") else "")
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy(ROOT / source, place)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TOKENMILL_RECIPES": str(tmp_path / "recipes")}
+    loaded = (
+        "import pipelines.definitions as found; print(found.__file__); "
+        "print(*sorted(job.name for job in found.defs.resolve_all_job_defs()))"
+    )
+    for command, told in (
+        (["-c", loaded], ["demo_build", "demo_train", str(tmp_path)]),
+        (["-m", "pipelines.cli", "build", "--help"], ["--engine"]),
+        (["-m", "training.train", "--help"], ["--build"]),
+        (["-m", "demo.stage", "--help"], ["usage"]),
+    ):
+        ended = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert all(word.lower() in ended.stdout.lower() for word in told), ended.stdout
 
 
 def test_only_the_page_is_reachable_and_only_from_this_machine() -> None:

@@ -144,6 +144,9 @@ def test_the_page_works_on_postgresql_with_the_shipped_configuration(
             monkeypatch.setenv(name, value)
         with dagster_services(project.folder, {**environment(project), **variables}) as page:
             assert page.ended(page.launch("small_build")) == "SUCCESS"
+            for name, is_healthy in page.checks.items():
+                wait_until(is_healthy, f"a healthy {name}", 120)
+        assert not page.checks["code"]() and not page.checks["webserver"](), "they have ended"
         assert all(finding.passed for finding in verify(project.out))
         assert project.built("--set", "seed=5")["reused"] is False  # the command line, on the same instance
         with dg.DagsterInstance.from_config(str(home)) as instance:
