@@ -23,6 +23,8 @@ from tokenization.stages.tables import open_table
 from tokenization.stages.tokens import load_sequences
 from tokenization.stages.workspace import Workspace
 
+REPEATING = ["split", "source", "kind", "file"]  # columns of few values; a dictionary of others is made in vain
+SOUGHT = ["split", "source", "item", "place", "num_tokens"]  # columns that a reader may search by their ranges
 ROW_GROUP = 16384  # rows: a few tens of megabytes of long sessions
 SPAN = pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("message", pa.int32())])
 ITEM_SCHEMA = pa.schema(
@@ -50,7 +52,9 @@ def write_items(workspace: Workspace, path: Path) -> Chosen:
     counts = {source.name: len(load_sequences(workspace, source.name)) for source in workspace.recipe.sources}
     choosing = Choosing(counts)
     tables = (table for source in workspace.recipe.sources for table in source_items(workspace, source.name))
-    with pq.ParquetWriter(path, ITEM_SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(
+        path, ITEM_SCHEMA, compression="zstd", use_dictionary=REPEATING, write_statistics=SOUGHT
+    ) as writer:
         for group in regrouped(tables, ROW_GROUP):
             writer.write_table(group)
             choosing.look(group)
