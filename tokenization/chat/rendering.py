@@ -95,6 +95,9 @@ class Renderer:
             int, Plan
         ] = {}  # by id: plans that a sample did not bear out; their sessions go one by one
         self.lock = threading.Lock()  # of the planner and the pool
+        self._looks: dict[
+            Any, Any
+        ] = {}  # what the template shows of sessions rendered by themselves (see views)
         self._verdicts: dict[tuple[Any, ...], Verdict] = {}
 
     @property
@@ -269,7 +272,7 @@ class Renderer:
         return made
 
     def _found(self, case: Case) -> list[RenderedText]:
-        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
+        view = DirectView.of(self.bound, self.control, case.messages, case.tools, self._looks)
         return find_for(self.finder, view, case.targets, case.untrained, case.everything)[0]
 
     def _bytes(self, text: str) -> int:

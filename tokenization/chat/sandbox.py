@@ -176,12 +176,15 @@ class CompiledTemplate:
             self._template = environment.from_string(source)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateFailure(f"line {error.lineno}: {error.message}") from error
+        self._globals = dict(
+            self._template.globals
+        )  # once: Jinja walks its ChainMap for every context, 30 us
 
     def render(self, variables: Mapping[str, Any]) -> Text:
         """The text for these variables; a TemplateFailure where the template raises."""
         self.environment.begin()
         try:
-            context = self._template.new_context(dict(variables))
+            context = self._template.new_context({**self._globals, **variables}, shared=True)
             return split_marks("".join(self._bounded(context)))
         except TemplateFailure:
             raise

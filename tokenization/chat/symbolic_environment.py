@@ -1,7 +1,8 @@
 """The sandbox in which a template runs on symbolic strings: they stay symbolic through macros, blocks, `~` and filters.
 
-Guarantees: what would make a symbolic string plain (a filter that takes it apart, a key, a printed object) raises
-`NotSymbolic`; `tojson` of a value writes each symbolic string in it as a slot of its own.
+Guarantees: what would make a symbolic string plain unseen (a key, a printed object) raises `NotSymbolic`; what takes it
+apart (a filter, a slice) sees one session's text, which is noted as supposed; `tojson` of a value writes each symbolic
+string in it as a slot of its own.
 """
 
 from __future__ import annotations
@@ -29,9 +30,24 @@ class SymbolicEnvironment(ChatEnvironment):
         self.ledger = ledger
         for name, function in self.filters.items():
             if name not in _TRANSPARENT_FILTERS.split(" "):
-                self.filters[name] = _refusing_symbols(name, function)
+                self.filters[name] = self._supposing(name, function)
         self.filters |= {"tojson": self._to_json, "join": self._join, "string": self.text_of}
         self.tests["iterable"] = self.tests["sequence"] = _is_iterable
+
+    def _supposing(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that would make a symbolic string plain is given one session's text for it."""
+
+        @wraps(function)
+        def supposing(*arguments: Any, **options: Any) -> Any:
+            if any(isinstance(value, OpaqueJson) for value in (*arguments, *options.values())):
+                raise NotSymbolic(f"the template uses the filter {name} on an object")
+            plain = [self._supposed(value) for value in arguments]
+            return function(*plain, **{key: self._supposed(value) for key, value in options.items()})
+
+        return supposing
+
+    def _supposed(self, value: Any) -> Any:
+        return self.ledger.supposed(value.plain) if isinstance(value, SymbolicText) else value
 
     def begin(self) -> None:
         super().begin()
@@ -96,18 +112,6 @@ class SymbolicEnvironment(ChatEnvironment):
 _TRANSPARENT_FILTERS = (
     "trim default d map select reject selectattr rejectattr list first last length count items"
 )
-
-
-def _refusing_symbols(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that would make a symbolic string plain refuses it."""
-
-    @wraps(function)
-    def refusing(*arguments: Any, **options: Any) -> Any:
-        if any(isinstance(value, SymbolicText | OpaqueJson) for value in (*arguments, *options.values())):
-            raise NotSymbolic(f"the template uses the filter {name} on a text")
-        return function(*arguments, **options)
-
-    return refusing
 
 
 def _is_iterable(value: Any) -> bool:

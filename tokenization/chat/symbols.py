@@ -3,9 +3,9 @@
 A `SymbolicText` is a string whose private-use characters are *slots*: places for a content string, perhaps
 stripped or written as JSON on the way. It goes through a template like any string. What the template does
 to it is either exact for every text (concatenation, `trim`, `tojson`), or exact for texts that meet a
-condition which is written down (`'x' in content` is false: only where x is not in it), or supposed (its length, and
-what else is asked of it and answered in numbers: answered for one session's text, so that each other session must be
-rendered to see whether it holds), or refused (`NotSymbolic`: a slice): such sessions are rendered one by one.
+condition which is written down (`'x' in content` is false: only where x is not in it), or supposed (its length, a part
+of it, and what else is asked of it: answered for one session's text, so that each other session must be rendered to see
+whether it holds), or refused (`NotSymbolic`: as a format string, or as a key): such sessions are rendered one by one.
 
 Guarantees: if the conditions hold, and nothing is supposed, filling the slots gives what the template renders for
 those texts.
@@ -308,12 +308,12 @@ def _suppose(name: str) -> Callable[..., Any]:
 
 _SUPPOSED_OF_TEXT = (
     "__len__ count find index isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable "
-    "isspace istitle isupper rfind rindex __lt__ __le__ __gt__ __ge__"
+    "isspace istitle isupper rfind rindex __lt__ __le__ __gt__ __ge__ __getitem__ __iter__ capitalize casefold lower "
+    "partition removeprefix removesuffix rpartition splitlines swapcase title upper"
 )
 _REFUSED_OF_TEXT = (
-    "__getitem__ __iter__ __mod__ __rmod__ __mul__ __rmul__ capitalize casefold center encode expandtabs format "
-    "format_map join ljust lower maketrans partition removeprefix removesuffix rjust rpartition splitlines swapcase "
-    "title translate upper zfill __format__ __html__"
+    "__mod__ __rmod__ __mul__ __rmul__ center encode expandtabs format format_map join ljust maketrans rjust translate "
+    "zfill __format__ __html__"
 )
 for _name in _SUPPOSED_OF_TEXT.split(" "):
     setattr(SymbolicText, _name, _suppose(_name))

@@ -13,11 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from tokenization.chat.control import FIRST_SLOT, SLOT_PATTERN, ControlTokens
 from tokenization.chat.rendered import STUB, Refusal
 from tokenization.chat.roles import ASSISTANT, SYSTEM
 from tokenization.chat.sandbox import TemplateFailure, Text, to_json
 from tokenization.chat.templates import BoundTemplate, Message, Prompt
+
+MAX_LOOKS = 20_000  # shapes of sessions of which it is remembered what the template shows
 
 
 @dataclass
@@ -74,13 +78,25 @@ class DirectView(View):
 
     control: ControlTokens | None = None
     _rendered: dict[tuple[int, Prompt | None], Text] = field(default_factory=dict)
+    looks: dict[Any, set[Part] | None] = field(default_factory=dict)  # shared by views of one template
     _shown: dict[int, set[Part] | None] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, bound: BoundTemplate, control: ControlTokens, messages: list[Message], tools: list[Any] | None
+        cls,
+        bound: BoundTemplate,
+        control: ControlTokens,
+        messages: list[Message],
+        tools: list[Any] | None,
+        looks: dict[Any, set[Part] | None] | None = None,
     ) -> DirectView:
-        return cls(bound, control.escape(messages), control.escape(tools), control)
+        return cls(
+            bound,
+            control.escape(messages),
+            control.escape(tools),
+            control,
+            looks={} if looks is None else looks,
+        )
 
     def render(self, count: int, prompt: Prompt | None = None) -> Text:
         key = (count, prompt)
@@ -144,20 +160,28 @@ class DirectView(View):
             ) from None
 
     def _shown_stubs(self, count: int) -> set[Part] | None:
-        """What of the first `count` messages the template shows, found by rendering stubs in their place."""
+        """What of the first `count` messages the template shows, found by rendering stubs in their place: once for
+        all sessions that are the same but for what the stubs stand for."""
         if count not in self._shown:
             names: list[Part] = []
             stubbed = [_stubbed(self.session[i], i, names) for i in self.origin[:count] if i >= 0]
-            try:
-                prepared, _ = self.bound.prepare(stubbed, bool(self.tools), self.as_json)
-                text = self.bound.render(prepared, self.tools).text
-                if self.roles[count - 1] == ASSISTANT:  # what is served may hold what the rendering drops
-                    text += self._served(prepared[:-1])
-            except TemplateFailure:
-                self._shown[count] = None
-            else:
-                self._shown[count] = {names[ord(c) - FIRST_SLOT] for c in SLOT_PATTERN.findall(text)}
+            key = tuple(self.origin[:count]), orjson.dumps([stubbed, self.tools])
+            if key not in self.looks:
+                if len(self.looks) >= MAX_LOOKS:
+                    self.looks.clear()
+                self.looks[key] = self._look(stubbed, names, self.roles[count - 1] == ASSISTANT)
+            self._shown[count] = self.looks[key]
         return self._shown[count]
+
+    def _look(self, stubbed: list[Message], names: list[Part], ends_in_answer: bool) -> set[Part] | None:
+        try:
+            prepared, _ = self.bound.prepare(stubbed, bool(self.tools), self.as_json)
+            text = self.bound.render(prepared, self.tools).text
+            if ends_in_answer:  # what is served may hold what the rendering drops
+                text += self._served(prepared[:-1])
+        except TemplateFailure:
+            return None
+        return {names[ord(c) - FIRST_SLOT] for c in SLOT_PATTERN.findall(text)}
 
     def _served(self, prepared: Sequence[Message]) -> str:
         try:

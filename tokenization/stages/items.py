@@ -23,8 +23,19 @@ from tokenization.stages.tables import open_table
 from tokenization.stages.tokens import load_sequences
 from tokenization.stages.workspace import Workspace
 
-REPEATING = ["split", "source", "kind", "file"]  # columns of few values; a dictionary of others is made in vain
-SOUGHT = ["split", "source", "item", "place", "num_tokens"]  # columns that a reader may search by their ranges
+REPEATING = [
+    "split",
+    "source",
+    "kind",
+    "file",
+]  # columns of few values; a dictionary of others is made in vain
+SOUGHT = [
+    "split",
+    "source",
+    "item",
+    "place",
+    "num_tokens",
+]  # columns that a reader may search by their ranges
 ROW_GROUP = 16384  # rows: a few tens of megabytes of long sessions
 SPAN = pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("message", pa.int32())])
 ITEM_SCHEMA = pa.schema(

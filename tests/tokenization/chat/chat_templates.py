@@ -71,6 +71,14 @@ MEASURING = """{%- for m in messages %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"""
 
+# It looks at the beginning of texts, and at them in small letters.
+SLICING = """{%- for m in messages %}
+{{- '<|im_start|>' + m.role + '\\n' }}
+{%- if m.content[:1] == '/' or (m.content | lower) == 'secret' %}{{- '[odd]\\n' }}{%- endif %}
+{{- m.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"""
+
 # It marks only the words, not the stop.
 MARKED_WITHOUT_STOP = """{%- for m in messages %}
 {{- '<|im_start|>' + m.role + '\\n' }}
@@ -98,6 +106,7 @@ EVERY = {
     "nosy": NOSY,
     "counting": COUNTING,
     "measuring": MEASURING,
+    "slicing": SLICING,
     "marked_without_stop": MARKED_WITHOUT_STOP,
     "selective": SELECTIVE,
 }

@@ -82,14 +82,16 @@ def test_every_session_has_targets_that_end_in_a_stop_or_a_reason(session: list[
             assert set(ids[rendered.span_stop[spans] - 1].tolist()) <= rendered.stop_ids
 
 
-def test_most_templates_are_served_by_skeletons_those_that_measure_text_by_supposed_ones() -> None:
+def test_most_templates_are_served_by_skeletons_those_that_look_into_text_by_supposed_ones() -> None:
     rows = table(*[[user(f"q{i}"), assistant(f"a{i}")] for i in range(20)])
     for name, ask in RENDERERS.items():
         fresh = Renderer(ask.template, ask.tokenizer, ask.options)
         fresh.render(rows)
         served = [plan for plan in fresh.planner.plans.values() if plan]
         assert bool(served) == (name != "selective"), name
-        assert all(plan.is_supposed == (name in ("counting", "measuring")) for plan in served), name
+        assert all(plan.is_supposed == (name in ("counting", "measuring", "slicing")) for plan in served), (
+            name
+        )
 
 
 def test_a_condition_that_fails_sends_one_session_to_the_template() -> None:
