@@ -118,7 +118,8 @@ class PlainSessions:
     def messages(self, session: int) -> list[dict[str, Any]]:
         """One session as its messages."""
         own = self._messages(session)
-        texts = self.content.slice(own.start, own.stop - own.start).to_pylist()
+        known: list[str] | None = vars(self).get("texts")
+        texts = known[own] if known else self.content.slice(own.start, own.stop - own.start).to_pylist()
         return [
             {"role": role, "content": text} for role, text in zip(self.roles_of(session), texts, strict=True)
         ]

@@ -34,6 +34,7 @@ from tokenization.chat.groups import merged, render_groups
 from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
 from tokenization.chat.rendered import Refusal, RenderedText
 from tokenization.chat.roles import TOOL, Role, role_fault, role_policy
+from tokenization.chat.sandbox import TemplateFailure, to_json
 from tokenization.chat.skeleton import MAX_PLANS, Plan, Planner, find_for
 from tokenization.chat.symbolic_view import message_key, tools_key
 from tokenization.chat.targets import History, TargetFinder
@@ -315,8 +316,13 @@ class Renderer:
             except Refusal:
                 return False
             return filled == [self.control.unescape(text) for text in found]
-        view = DirectView.of(self.bound, self.control, case.messages, case.tools)
-        own = [self.control.unescape(view.render(sequence.count).text) for sequence in plan.sequences]
+        messages, tools = self.control.escape(case.messages), self.control.escape(case.tools)
+        shown, _ = self.bound.prepare(messages, bool(tools), to_json)
+        try:
+            texts = [self.bound.render(shown[: sequence.count], tools).text for sequence in plan.sequences]
+        except TemplateFailure:
+            return False
+        own = [self.control.unescape(text) for text in texts]
         return all(text.startswith(rendered) for text, rendered in zip(filled, own, strict=True))
 
 

@@ -111,13 +111,15 @@ class Generation(Extension):
 
     tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
 
-    def parse(self, parser: Parser) -> nodes.Node:
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The block in a scope of its own, as a call block's is, without the call: 4 us of every answer."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_marked"), [], [], body).set_lineno(line)
-
-    def _marked(self, caller: Any) -> Any:
-        return GENERATION_START + caller() + GENERATION_STOP
+        start, stop = (
+            nodes.Output([nodes.TemplateData(mark)]).set_lineno(line)
+            for mark in (GENERATION_START, GENERATION_STOP)
+        )
+        return [start, nodes.Scope(body).set_lineno(line), stop]
 
 
 class _Namespace(jinja2.utils.Namespace):
@@ -184,7 +186,14 @@ class CompiledTemplate:
         """The text for these variables; a TemplateFailure where the template raises."""
         self.environment.begin()
         try:
-            context = self._template.new_context({**self._globals, **variables}, shared=True)
+            context = jinja2.runtime.new_context(
+                self.environment,
+                self._template.name,
+                self._template.blocks,
+                {**self._globals, **variables},
+                shared=True,
+                globals=self._globals,
+            )
             return split_marks("".join(self._bounded(context)))
         except TemplateFailure:
             raise

@@ -5,9 +5,9 @@ Its skeleton is the finished plan for every session of that shape: the parts wit
 the stretches with slots. Filling one is joining a few strings.
 
 Guarantees: the plan comes from the same target finding that single sessions go through; where the template
-looks into strings, the plan holds under conditions that each session is checked against; where it measures them, each
-session is rendered once and compared; a session that fails, or a template that resists, is rendered by itself (`plan`
-is None), which takes some four renderings.
+looks into strings, the plan holds under conditions that each session is checked against; where it measures them or
+takes them apart, each session is rendered once and compared; a session that fails, or a template that resists, is
+rendered by itself (`plan` is None), which takes some four renderings.
 Price: a few milliseconds a shape; about 1 µs a message to fill.
 """
 
@@ -22,8 +22,14 @@ from tokenization.chat.assembly import ConstantPool, Layout, cut_into_parts
 from tokenization.chat.control import SLOT_PATTERN, ControlTokens
 from tokenization.chat.rendered import Refusal, RenderedText, Span
 from tokenization.chat.symbolic_environment import SymbolicEnvironment
-from tokenization.chat.symbolic_view import PrefixCache, SymbolicView, symbolic_message, symbolic_tools
-from tokenization.chat.symbols import Condition, Ledger, NotSymbolic, Slot, constant_parts
+from tokenization.chat.symbolic_view import (
+    PrefixCache,
+    StandInView,
+    SymbolicView,
+    symbolic_message,
+    symbolic_tools,
+)
+from tokenization.chat.symbols import Condition, Ledger, NotSymbolic, Slot, SymbolicText, constant_parts
 from tokenization.chat.targets import TargetFinder
 from tokenization.chat.templates import BoundTemplate, Message
 
@@ -130,6 +136,7 @@ class Planner:
     prefix_scope: str
     plans: dict[Any, Plan | None] = field(default_factory=dict)
     cache: PrefixCache = field(default_factory=PrefixCache)
+    stood_in: PrefixCache = field(default_factory=PrefixCache)  # the renderings of stand-ins
     direct_reasons: dict[str, int] = field(default_factory=dict)  # why shapes are rendered one by one
 
     @cached_property
@@ -146,30 +153,48 @@ class Planner:
             return self.plans[shape]
         if len(self.plans) >= MAX_PLANS:
             self.plans.clear()
-        try:
-            plan: Plan | None = self._made(shape, messages, tools)
-            if plan is not None and plan.refusal and plan.is_supposed:
-                plan = None  # what one session's texts are refused for says nothing of another's
-        except NotSymbolic as reason:
-            self.direct_reasons[str(reason)] = self.direct_reasons.get(str(reason), 0) + 1
-            plan = None
+        plan = self._made(shape, messages, tools)
         self.plans[shape] = plan
         return plan
 
-    def _made(self, shape: Any, messages: Sequence[Message], tools: Sequence[Any] | None) -> Plan:
-        keys, key_of_tools, targets, untrained, everything = shape
+    def _made(self, shape: Any, messages: Sequence[Message], tools: Sequence[Any] | None) -> Plan | None:
+        keys, key_of_tools, *_ = shape
         self.ledger.example = lambda slot: self.control.escape(value_of(slot, messages, tools))
-        symbolic = [symbolic_message(place, m, self.ledger) for place, m in enumerate(messages)]
-        view = SymbolicView(
-            self.bound,
-            symbolic,
-            symbolic_tools(tools, self.ledger),
-            self._compiled,
-            self.ledger,
-            self.cache,
-            keys,
-            key_of_tools,
+        try:
+            symbolic = [symbolic_message(place, m, self.ledger) for place, m in enumerate(messages)]
+            objects = symbolic_tools(tools, self.ledger)
+            view = SymbolicView(
+                self.bound, symbolic, objects, self._compiled, self.ledger, self.cache, keys, key_of_tools
+            )
+            plan = self._planned(shape, view)
+            if not (plan.refusal and plan.is_supposed):
+                return plan
+            reason = (
+                "the template writes a part of a text"  # of one session's; the others' are not lost for that
+            )
+        except NotSymbolic as refused:
+            reason = str(refused)
+        if not tools and not any("tool_calls" in message for message in messages):
+            return self._with_stand_ins(shape, symbolic)
+        self.direct_reasons[reason] = self.direct_reasons.get(reason, 0) + 1
+        return None
+
+    def _with_stand_ins(self, shape: Any, symbolic: list[Message]) -> Plan | None:
+        """What holds for every text that the template treats as it treats a stand-in."""
+        view = StandInView(
+            self.bound, symbolic, None, self.bound.compiled, self.ledger, self.stood_in, shape[0], None
         )
+        view.conditions = {
+            Condition("supposed", self.ledger.slot(value.plain))
+            for message in symbolic
+            for value in message.values()
+            if isinstance(value, SymbolicText)
+        }
+        plan = self._planned(shape, view)
+        return None if plan.refusal else plan
+
+    def _planned(self, shape: Any, view: SymbolicView) -> Plan:
+        _, _, targets, untrained, everything = shape
         try:
             rendered, was_cut = find_for(self.finder, view, targets, untrained, everything)
         except Refusal as refusal:

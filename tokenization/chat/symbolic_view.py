@@ -111,6 +111,29 @@ class SymbolicView(View):
         return None
 
 
+@dataclass
+class StandInView(SymbolicView):
+    """The same for a template that takes texts apart: it runs in the ordinary sandbox on stand-ins of one character
+    that are strings like any other. What it does with them is supposed of every text."""
+
+    def _make(
+        self, messages: Sequence[Message], prompt: Prompt | None
+    ) -> tuple[Text | TemplateFailure, frozenset[Condition]]:
+        try:
+            return self.bound.render(_as_strings(messages), None, prompt), frozenset()
+        except TemplateFailure as failure:
+            return failure, frozenset()
+
+
+def _as_strings(value: Any) -> Any:
+    """The same value, its symbolic strings as plain ones."""
+    if isinstance(value, SymbolicText):
+        return value.plain
+    if isinstance(value, dict):
+        return {key: _as_strings(item) for key, item in value.items()}
+    return [_as_strings(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 # -- shapes -----------------------------------------------------------------------------------------------
 
 

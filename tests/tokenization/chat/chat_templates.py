@@ -79,6 +79,12 @@ SLICING = """{%- for m in messages %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"""
 
+# It writes texts in two pieces.
+PARTING = """{%- for m in messages %}
+{{- '<|im_start|>' + m.role + '\\n' + m.content[:2] ~ m.content[2:] + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"""
+
 # It marks only the words, not the stop.
 MARKED_WITHOUT_STOP = """{%- for m in messages %}
 {{- '<|im_start|>' + m.role + '\\n' }}
@@ -107,6 +113,7 @@ EVERY = {
     "counting": COUNTING,
     "measuring": MEASURING,
     "slicing": SLICING,
+    "parting": PARTING,
     "marked_without_stop": MARKED_WITHOUT_STOP,
     "selective": SELECTIVE,
 }

@@ -82,16 +82,14 @@ def test_every_session_has_targets_that_end_in_a_stop_or_a_reason(session: list[
             assert set(ids[rendered.span_stop[spans] - 1].tolist()) <= rendered.stop_ids
 
 
-def test_most_templates_are_served_by_skeletons_those_that_look_into_text_by_supposed_ones() -> None:
+def test_templates_are_served_by_skeletons_those_that_look_into_text_by_supposed_ones() -> None:
     rows = table(*[[user(f"q{i}"), assistant(f"a{i}")] for i in range(20)])
     for name, ask in RENDERERS.items():
         fresh = Renderer(ask.template, ask.tokenizer, ask.options)
         fresh.render(rows)
         served = [plan for plan in fresh.planner.plans.values() if plan]
-        assert bool(served) == (name != "selective"), name
-        assert all(plan.is_supposed == (name in ("counting", "measuring", "slicing")) for plan in served), (
-            name
-        )
+        supposed = name in ("counting", "measuring", "slicing", "parting", "selective")
+        assert served and all(plan.is_supposed == supposed for plan in served), name
 
 
 def test_a_condition_that_fails_sends_one_session_to_the_template() -> None:
@@ -118,6 +116,15 @@ def test_a_supposition_holds_for_some_sessions_and_the_template_serves_the_other
     ask.cases = watched  # type: ignore[method-assign]
     assert_same(ask.render(rows), directly(ask, rows))
     assert left == [i for i, text in enumerate(texts) if len(text) > 4]
+
+
+def test_a_session_that_the_template_refuses_for_what_it_says_is_set_aside_alone() -> None:
+    refusing = chat_templates.SLICING.replace("{{- '[odd]\\n' }}", "{{- raise_exception('odd') }}")
+    assert refusing != chat_templates.SLICING
+    rows = table(*[[user("why?"), assistant("/x" if i == 7 else "so")] for i in range(20)])
+    rendered = renderer(refusing, TOKENIZER).render(rows)
+    assert [(each.row, each.reason) for each in rendered.set_aside] == [(7, "template_error")]
+    assert len(rendered.sequences) == 19
 
 
 def test_a_supposition_that_holds_for_few_is_given_up() -> None:
