@@ -10,7 +10,8 @@ The sessions: every Alpaca, ShareGPT and messages chat of DATA that is roles and
     rendered        the same without the proof (left out by this benchmark; no build does that)
     measuring       `proved` and `trl` on half as many sessions of a template that asks for the length of every text, so
                     that no plan is sure and each session is rendered
-    slicing         the same with a template that takes texts apart, which no plan serves
+    slicing         the same with a template that looks at the beginning of every text
+    parting         the same with a template that writes every text in two pieces
 
 Both sides count from after their imports, with the tokenizer loaded. One JSON line a run, then the table in Markdown
 (`--out FILE` writes it). Ratios are of medians over the runs; as the cases take turns, they hold on a busy machine.
@@ -28,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,13 @@ import orjson
 
 STAGES = ("documents", "selection", "tokenizer", "tokens", "windows", "candidate")
 TEMPLATE, TOKENIZER = "templates/trl-qwen2_5_training.jinja", "tokenizers/qwen2.5"
-RESISTING = {  # what is put behind the template
-    "measuring": "{%- for m in messages %}{%- if m.content | length < 0 %}"
-    "{{- raise_exception('no') }}{%- endif %}{%- endfor %}",
-    "slicing": "{%- for m in messages %}{%- if m.content[:3] == '\x00\x00\x00' %}"
-    "{{- raise_exception('no') }}{%- endif %}{%- endfor %}",
+LOOKING = "{%- for m in messages %}{%- if CONDITION %}{{- raise_exception('no') }}{%- endif %}{%- endfor %}"
+RESISTING: dict[str, Callable[[str], str]] = {  # what is done to the template
+    "measuring": lambda source: source + LOOKING.replace("CONDITION", "m.content | length < 0"),
+    "slicing": lambda source: source + LOOKING.replace("CONDITION", "m.content[:3] == '\\0\\0\\0'"),
+    "parting": lambda source: source.replace(
+        "message.content", "(message.content[:1] ~ message.content[1:])"
+    ),
 }
 
 
@@ -190,12 +193,15 @@ def runs(asked: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """Every case once a run, in turn."""
     sessions = plain_chats(asked.data)
     whole, part = folder / "chats.jsonl", folder / "some.jsonl"
-    counts = {whole: write_chats(sessions, asked.repeat, whole), part: write_chats(sessions[::2], 1, part)}
+    counts = {
+        whole: write_chats(sessions, asked.repeat, whole),
+        part: write_chats(sessions[::2], asked.repeat, part),
+    }
     compiled = asked.data / TEMPLATE
     cases = [("proved", whole, compiled), ("rendered", whole, compiled)]
-    for name, behind in RESISTING.items():
+    for name, change in RESISTING.items():
         resisting = folder / f"{name}.jinja"
-        resisting.write_text(compiled.read_text(encoding="utf-8") + behind, encoding="utf-8")
+        resisting.write_text(change(compiled.read_text(encoding="utf-8")), encoding="utf-8")
         cases.append(("proved", part, resisting))
     peers = [("trl", messages, template) for case, messages, template in cases if case == "proved"]
     peers = peers if asked.peer_python else []
