@@ -26,7 +26,7 @@ VERSION = (
     16  # hex digits of a hash that tell the versions of one asset apart; every input's stands in each event
 )
 MOST_ROWS = 8  # of a table of sources
-MOST_ALSO = 500  # characters
+MOST_ALSO = 180  # characters: with the tags and numbers beside, an event of any source stays under 2.6 kB
 ELSEWHERE = {  # in the numbers, in tables, in the preview, or of no meaning outside the store
     *(
         "fingerprint",
@@ -87,7 +87,7 @@ def also(value: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
         if inner and name not in numbers and name.split("/")[0] not in ELSEWHERE
     ]
     fits = sum(size <= MOST_ALSO for size in accumulate(len(each) + 3 for each in told))
-    rest = [f"{len(told) - fits} more in the build's manifest and ledger"] if fits < len(told) else []
+    rest = [f"{len(told) - fits} more in the build's files"] if fits < len(told) else []
     return " · ".join([*told[:fits], *rest])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from test_light_metadata import LIMIT, OF_PAGE, SHOWN, weight
 
 from assets import gathering, naming
 from assets.gathering import MOST, STAGES, evenly, gathered_with, inputs, tree
-from assets.reports import MOST_ALSO, MOST_ROWS, also, by_source
+from assets.reports import MOST_ALSO, MOST_ROWS, also, by_source, items_numbers, materialized, tokens_numbers
 from pipelines.code_location import of_recipe
 from tokenization.recipe.load import recipe_from_mapping
 from tokenization.recipe.model import Recipe
+from tokenization.stages.workspace import StageResult
 
 REASONS = {f"a_reason_of_some_length_{number}": 10_000 + number for number in range(60)}
 
@@ -30,37 +32,49 @@ def recipe_of(texts: int, chats: int) -> Recipe:
             "tokenizer": {"path": "tokenizer"},
             "chat": {"template": "chatml"},
             "sources": [
-                *(text_source(f"shelf-{number:03}-of-books", f"{number}.txt") for number in range(texts)),
-                *(chat_source(f"round-{number:03}-of-talks", f"{number}.jsonl") for number in range(chats)),
+                *(text_source(f"shelf-{number:03}", f"{number}.txt") for number in range(texts)),
+                *(chat_source(f"round-{number:03}", f"{number}.jsonl") for number in range(chats)),
             ],
         }
     )
 
 
 def metadata_of(recipe: Recipe) -> dict[str, Any]:
-    """What an asset may say of itself beside: eight numbers, a line of everything else, a table of all sources."""
+    """What an asset says of itself where sources meet: three numbers, and a table of all of them."""
     counts = {
         source.name: {"items": 12_000 + place, "train": 11_000, "validation": 1_000, "exact_duplicate": 7}
         for place, source in enumerate(recipe.sources)
     }
     return {
-        **{f"number/{place}": 1_234_567 for place in range(5)},
+        **{f"number/{place}": 1_234_567 for place in range(3)},
         "by_source": dg.MetadataValue.md(by_source(counts)),
     }
+
+
+def tags_of(inputs: Iterable[dg.AssetKey]) -> dict[str, str]:
+    """What Dagster writes into the event of an asset with these inputs."""
+    tags = {
+        "dagster/code_version": f"5-{'0' * 8}",
+        "dagster/data_version": "0" * 16,
+        "dagster/data_version_is_user_provided": "true",
+    }
+    for key in inputs:
+        word = key.to_user_string()
+        tags |= {f"dagster/input_data_version/{word}": "0" * 16}
+        tags |= {f"dagster/input_event_pointer/{word}": "12345678"}
+    return tags
 
 
 def heaviest(recipe: Recipe) -> int:
     """Bytes that the page of the heaviest asset loads after a hundred materialisations."""
     graph = of_recipe(recipe, Path("many.yaml")).resolve_asset_graph()
     weights = []
+    plain = {f"number/{place}": 1_234_567 for place in range(5)}
     for node in graph.asset_nodes:
-        told = metadata_of(recipe) if node.key.path[-1] in ("selection", "draw") else {}
-        tags = {"dagster/code_version": f"5-{'0' * 8}", "dagster/data_version": "0" * 16}
-        for key in node.parent_keys:
-            word = key.to_user_string()
-            tags |= {f"dagster/input_data_version/{word}": "0" * 16}
-            tags |= {f"dagster/input_event_pointer/{word}": "12345678"}
-        weights.append(weight(dg.AssetMaterialization(node.key, metadata=told, tags=tags)))
+        told = metadata_of(recipe) if node.key.path[-1] in ("selection", "draw") else plain
+        weights.append(
+            weight(dg.AssetMaterialization(node.key, metadata=told, tags=tags_of(node.parent_keys)))
+        )
     assert len(weights) > 3 * len(recipe.sources)
     return OF_PAGE + SHOWN * max(weights)
 
@@ -79,6 +93,26 @@ def test_without_gathering_or_with_whole_tables_the_pages_would_be_too_heavy(
         assert heaviest(recipe) > LIMIT
     monkeypatch.setattr(gathering, "MOST", 1000)
     assert heaviest(recipe) > LIMIT
+
+
+@pytest.mark.parametrize("stage", ["documents", "tokens"])
+def test_the_page_of_a_source_of_which_much_is_set_aside_for_many_reasons_stays_light(stage: str) -> None:
+    recipe = recipe_of(2, 2)
+    key = naming.node_key(recipe, stage, "round-000")
+    counts = ("items", "rows_read", "bytes", "sequences", "tokens", "target_tokens", "cuts", "separators")
+    value = {
+        **dict.fromkeys(counts, 1_234_567_890),
+        "set_aside": REASONS,
+        "megabytes_a_second": 123.456,
+        "seconds": 1.5,
+        "fingerprint": "0" * 32,
+    }
+    numbers = {"documents": items_numbers, "tokens": tokens_numbers}[stage](value)
+    result = materialized(StageResult(stage, "", "", value, reused=False), numbers)
+    inputs = of_recipe(recipe, Path("many.yaml")).resolve_asset_graph().get(key).parent_keys
+    assert result.metadata and "more in" in str(result.metadata["also"])
+    event = dg.AssetMaterialization(key, metadata=result.metadata, tags=tags_of(inputs))
+    assert OF_PAGE + SHOWN * weight(event) < LIMIT
 
 
 @given(texts=st.integers(0, 70), chats=st.integers(0, 70))
@@ -102,7 +136,7 @@ def test_every_source_is_gathered_once_and_groups_stay_small(texts: int, chats: 
 
 def test_where_one_source_s_part_is_made_again_its_groups_are_too_and_no_other_kind_s() -> None:
     recipe = recipe_of(6, 6)
-    tokens = naming.tokens_key(recipe, "shelf-003-of-books")
+    tokens = naming.tokens_key(recipe, "shelf-003")
     found = {key.path[1] for key in gathered_with(recipe, [tokens]) if key != tokens}
     assert found == {"text_tokens"}
     assert gathered_with(recipe_of(2, 2), [tokens]) == [tokens]
@@ -138,5 +172,5 @@ def test_what_else_was_counted_is_one_short_line_that_says_how_much_is_missing()
     told = also({"set_aside": REASONS, "engine": "fastokens"}, {})
     assert len(told) < MOST_ALSO + 60 and "`set_aside/a_reason_of_some_length_0` 10,000" in told
     shown = told.count("`set_aside/")
-    assert told.endswith(f"{61 - shown} more in the build's manifest and ledger")
+    assert told.endswith(f"{61 - shown} more in the build's files")
     assert also({"set_aside": {"empty": 3}}, {}) == "`set_aside/empty` 3"
