@@ -6,7 +6,7 @@ from html import escape
 from math import log10
 
 WIDTH, LEFT, ROW, RIGHT = 760, 190, 22, 70
-COLOURS = ("#2f6f4f", "#4878a8", "#a86b2f")
+COLOURS = ("#2f6f4f", "#4878a8", "#a86b2f", "#7a4f8f")
 
 
 def bars(title: str, groups: dict[str, dict[str, float]]) -> str:

@@ -1,7 +1,8 @@
 """Raw text to training windows: tokenmill, the bare encoder, and others' ways, in turns on one machine.
 
     python -m benchmarks.raw_text --data DATA/raw --tokenizer qwen2.5=DATA/tokenizers/qwen2.5
-        [--megabytes 512] [--repeats 3] [--peer-python PYTHON --peers-script SCRIPT] [--write]
+        [--form jsonl parquet] [--megabytes 512] [--repeats 3] [--peer-python PYTHON --peers-script SCRIPT]
+        [--scaling] [--write]
 
 Cases, each in a process of its own, one after another, again and again:
 
@@ -14,8 +15,9 @@ Cases, each in a process of its own, one after another, again and again:
                  it prints a JSON line with `wall` seconds
 
 `raw+pack` leaves out the opening and proving of the tokenizer, as peers' clocks start with theirs opened; `build`
-leaves out nothing. Peers get a smaller corpus of the same kind (`--peer-megabytes`), for they take minutes. Rates are
-megabytes of raw UTF-8 a second; compare ratios. `--scaling` gives CPU seconds at 1, 4 and 16 times a size instead.
+leaves out nothing. Peers get a smaller corpus of the same kind (`--peer-megabytes`), for they take minutes, and read
+JSON Lines whatever the form. Rates are megabytes of raw UTF-8 a second; compare ratios. `--scaling` adds the CPU
+seconds at a sixteenth, a quarter and the whole of the size; `--cases` with nothing behind it leaves those alone.
 `--write` puts table and plot into benchmarks/raw_text.md and benchmarks/raw_text.svg.
 """
 
@@ -173,7 +175,7 @@ def with_definition(tokenizer: Path, work: Path) -> Path:
 
 
 def rounds(
-    options: argparse.Namespace, name: str, tokenizer: Path, work: Path
+    options: argparse.Namespace, name: str, tokenizer: Path, work: Path, form: str
 ) -> dict[str, list[dict[str, float]]]:
     """Every case once a round: case -> its runs, with `rate` in MB/s."""
     large, small = work / "large", work / "small"
@@ -190,13 +192,14 @@ def rounds(
             if case in PEERS:
                 found = peer(case, options, corpus, with_definition(tokenizer, work), sizes[corpus])
             else:
-                found = in_a_process(case, corpus, tokenizer, options.form)
+                found = in_a_process(case, corpus, tokenizer, form)
             found["rate"] = sizes[corpus] / 1e6 / found["seconds"]
             found["cpu_rate"] = sizes[corpus] / 1e6 / found["cpu"]
             runs.setdefault(case, []).append(found)
             shown = {key: round(value, 3) for key, value in found.items()}
             line = {
                 "tokenizer": name,
+                "form": form,
                 "case": case,
                 "round": number,
                 "megabytes": sizes[corpus] / 1e6,
@@ -206,13 +209,13 @@ def rounds(
     return runs
 
 
-def report(name: str, options: argparse.Namespace, runs: dict[str, list[dict[str, float]]]) -> list[str]:
+def report(name: str, form: str, runs: dict[str, list[dict[str, float]]]) -> list[str]:
     """Lines of a table: rates, and what they are beside the ceiling and the first peer."""
     rate = {case: statistics.median(run["rate"] for run in of_case) for case, of_case in runs.items()}
     cpu = {case: statistics.median(run["cpu_rate"] for run in of_case) for case, of_case in runs.items()}
     peers = [case for case in rate if case in PEERS]
     head = ["case", "MB/s", "MB/CPU s", "of bare", *(f"× {name}" for name in peers)]
-    lines = [f"### {name}, {options.form}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = [f"### {name}, {form}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for case in rate:
         share = f"{rate[case] / rate['bare']:.2f}" if "bare" in rate else ""
         times = [f"{rate[case] / rate[each]:.1f}" if case in OURS else "" for each in peers]
@@ -221,16 +224,14 @@ def report(name: str, options: argparse.Namespace, runs: dict[str, list[dict[str
     return [*lines, ""]
 
 
-def scaling(options: argparse.Namespace, name: str, tokenizer: Path, work: Path) -> list[str]:
+def scaling(options: argparse.Namespace, name: str, tokenizer: Path, work: Path, form: str) -> list[str]:
     """CPU seconds of raw text to windows at 1, 4 and 16 times a size."""
-    lines = [f"### {name}: cost at 1×, 4×, 16×", "", "| MB | CPU s | CPU ms a MB |", "|---|---|---|"]
+    lines = [f"### {name}, {form}: cost at 1×, 4×, 16×", "", "| MB | CPU s | CPU ms a MB |", "|---|---|---|"]
     for times in (1, 4, 16):
         corpus = work / f"scale{times}"
         told = write_corpus(options.data, corpus, options.megabytes * times / 16)
         size = int(told["text_bytes"]) / 1e6  # type: ignore[call-overload]
-        found = [
-            in_a_process("raw+pack", corpus, tokenizer, options.form)["cpu"] for _ in range(options.repeats)
-        ]
+        found = [in_a_process("raw+pack", corpus, tokenizer, form)["cpu"] for _ in range(options.repeats)]
         used = statistics.median(found)
         lines.append(f"| {size:.0f} | {used:.2f} | {1000 * used / size:.1f} |")
         print(lines[-1], flush=True)
@@ -253,6 +254,12 @@ def machine() -> str:
     return f"{cores} cores of {model}; Python {platform.python_version()}, {packages}; load at the end {load}"
 
 
+def without_folders(word: str) -> str:
+    """A word of a command line without the folders of this machine: the last name of a path, in capitals."""
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{Path(value).name.upper() if Path(value).is_absolute() else value}"
+
+
 def main() -> None:
     """Run the cases and say what they came to."""
     if sys.argv[1:2] == ["--case"]:
@@ -264,11 +271,11 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="a folder of raw texts")
     parser.add_argument("--tokenizer", action="append", required=True, metavar="NAME=FOLDER")
-    parser.add_argument("--form", choices=["jsonl", "parquet"], default="jsonl")
+    parser.add_argument("--form", nargs="+", choices=["jsonl", "parquet"], default=["jsonl"])
     parser.add_argument("--megabytes", type=float, default=512)
     parser.add_argument("--peer-megabytes", type=float, default=64)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--cases", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS])
+    parser.add_argument("--cases", nargs="*", default=[*OURS, *PEERS], metavar="CASE")
     parser.add_argument("--peer-python", help="Python of an environment with the peers in it")
     parser.add_argument("--peers-script", help="see above")
     parser.add_argument("--work", type=Path, help="where corpora are kept [a temporary folder]")
@@ -277,26 +284,27 @@ def main() -> None:
     options = parser.parse_args()
     if bool(options.peer_python) != bool(options.peers_script):
         parser.error("--peer-python and --peers-script go together")
+    if unknown := sorted({*options.cases}.difference(OURS, PEERS)):
+        parser.error(f"--cases: {', '.join(unknown)} is none of {', '.join((*OURS, *PEERS))}")
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         lines: list[str] = []
         shown: dict[str, dict[str, float]] = {}
         for given in options.tokenizer:
             name, _, folder = given.partition("=")
-            if options.scaling:
-                lines += scaling(options, name, Path(folder), work)
-                continue
-            runs = rounds(options, name, Path(folder), work)
-            lines += report(name, options, runs)
-            shown[name] = {
-                case: statistics.median(run["rate"] for run in each) for case, each in runs.items()
-            }
+            for form in options.form:
+                if options.cases:
+                    runs = rounds(options, name, Path(folder), work, form)
+                    lines += report(name, form, runs)
+                    shown[f"{name}, {form}"] = {
+                        case: statistics.median(run["rate"] for run in each) for case, each in runs.items()
+                    }
+                if options.scaling:
+                    lines += scaling(options, name, Path(folder), work, form)
     text = "\n".join([*lines, machine()])
     print(text)
     if options.write and shown:
-        command = "python -m benchmarks.raw_text " + " ".join(
-            word if not Path(word).is_absolute() else Path(word).name.upper() for word in sys.argv[1:]
-        )
+        command = "python -m benchmarks.raw_text " + " ".join(map(without_folders, sys.argv[1:]))
         (HERE / "raw_text.md").write_text(
             f"# Raw text to windows\n\n`{command}`\n\n{text}\n", encoding="utf-8"
         )
