@@ -85,7 +85,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     place = row_offsets[:-1][row_of] + before - first_of_row[row_of]  # where each segment begins in the batch
 
     ids = np.empty(int(row_offsets[-1]), np.int32)
-    mask = np.zeros(int(row_offsets[-1]), np.bool_)
+    mask = np.ones(int(row_offsets[-1]), np.bool_)  # text is a target throughout
     pretrain = rows.kind[first:last][row_of] == PRETRAIN
     group, begin = find_tokens(job, part)
     for path, where in by_object(job, group):
@@ -94,7 +94,8 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     mask[place] = False  # the first token of a segment: nothing in the segment predicts it
     used = np.add.reduceat(length, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64))
     for row in np.flatnonzero(used < width).tolist():
-        ids[row_offsets[row] + used[row] : row_offsets[row + 1]] = job.pad_token_id
+        padding = slice(int(row_offsets[row] + used[row]), int(row_offsets[row + 1]))
+        ids[padding], mask[padding] = job.pad_token_id, False
     assert bool((pretrain | (part["length"] == part["whole"])).all()), "a session is never cut by packing"
     lengths, offsets, columns, weights = segment_columns(job, part, counts, width - used, length)
     return batch_of(
@@ -204,33 +205,32 @@ def runs_of(begin: NDArray[np.int64], place: NDArray[np.int64], length: NDArray[
 
 
 def fill_runs(path: Path, runs: Runs, ids: NDArray[np.int32], mask: NDArray[np.bool_]) -> None:
-    """Put an object's runs where they belong, and for chats their masks; text is a target throughout."""
+    """Put an object's runs where they belong, and for chats their masks; other masks stay."""
     dtype, has_mask = object_facts(path)
     copy = read_runs if int(runs.length.sum()) >= LONG_RUN * len(runs.length) else gather_runs
     copy(path / "ids.bin", dtype, runs, ids)
     if has_mask:
         copy(path / "mask.bin", np.dtype(np.bool_), runs, mask)
-        return
-    for place, length in zip(runs.place.tolist(), runs.length.tolist(), strict=True):
-        mask[place : place + length] = True
 
 
 def read_runs(path: Path, dtype: np.dtype[Any], runs: Runs, out: NDArray[Any]) -> None:
     """Long runs: each read from the file to its place, through a buffer where the widths differ."""
-    same_width = dtype.itemsize == out.dtype.itemsize  # uint32 ids are below 2^31, the same bits in int32
+    width = dtype.itemsize
+    same_width = width == out.dtype.itemsize  # uint32 ids are below 2^31, the same bits in int32
+    buffer = out if same_width else np.empty(int(runs.length.max()), dtype)
+    content = buffer.view(np.uint8).data
     with open(path, "rb", buffering=0) as file:
+        number = file.fileno()
         for begin, place, length in zip(
             runs.begin.tolist(), runs.place.tolist(), runs.length.tolist(), strict=True
         ):
-            target = out[place : place + length]
-            buffer = target if same_width else np.empty(length, dtype)
-            view = buffer.view(np.uint8).data
-            if os.preadv(file.fileno(), [view], begin * dtype.itemsize) != len(view):
+            first = place * width if same_width else 0
+            if os.preadv(number, [content[first : first + length * width]], begin * width) != length * width:
                 raise BuildError(
                     f"{path} ends before token {begin + length}; remove the object and build again"
                 )
             if not same_width:
-                target[:] = buffer
+                out[place : place + length] = buffer[:length]
 
 
 def gather_runs(path: Path, dtype: np.dtype[Any], runs: Runs, out: NDArray[Any]) -> None:
