@@ -334,6 +334,7 @@ def merged(one: Rendered, other: Rendered) -> Rendered:
         np.concatenate([one.span_message, other.span_message])[spans],
         one.stop_ids | other.stop_ids,
         {},
+        {},
         aside,
         {rank[number]: places for number, places in kept.items()},
     )

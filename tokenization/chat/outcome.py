@@ -33,12 +33,19 @@ class Rendered:
     span_stop: NDArray[np.int32]
     span_message: NDArray[np.int32]  # the message of the session that the target belongs to
     stop_ids: frozenset[int] = frozenset()
-    actions: Mapping[int, list[str]] = field(default_factory=dict)  # row -> what a policy did
+    actions: Mapping[int, list[str]] = field(default_factory=dict)  # row -> what a policy did to the session
+    cut_actions: Mapping[int, list[str]] = field(
+        default_factory=dict
+    )  # sequence -> what it did to this cut alone
     set_aside: Sequence[SetAside] = ()
     # sequence -> the messages it holds, where some are left out
     kept: Mapping[int, list[int]] = field(default_factory=dict)
     prompted: Collection[int] = ()  # rows whose prompts are trained too
     plain: PlainSessions = NONE  # those of the table's sessions that were read as columns
+
+    def actions_of(self, sequence: int) -> list[str]:
+        """What policies did to this sequence: to its session, and to it alone."""
+        return [*self.actions.get(int(self.session[sequence]), []), *self.cut_actions.get(sequence, [])]
 
     @property
     def num_cuts(self) -> IntArray:

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Outcome:
-    """What became of the overlong sequences: (row, cut) -> cases in their place, with their actions."""
+    """What became of the overlong sequences: (row, cut) -> cases in their place; what was done to whole sessions, by
+    row, and to single cuts."""
 
     cases: dict[tuple[int, int], list[Case]] = field(default_factory=dict)
     actions: dict[int, list[str]] = field(default_factory=dict)
+    cut_actions: dict[tuple[int, int], list[str]] = field(default_factory=dict)
     refused: dict[int, SetAside] = field(default_factory=dict)
 
 
@@ -91,7 +93,10 @@ def _shorten(
             outcome.refused[row] = _too_long(row, int(rendered.sequences.lengths[i]), window)
             continue
         outcome.cases[row, cut] = left.cases
-        outcome.actions.setdefault(row, []).extend(left.actions)
+        if cut >= 0 and left.cases:
+            outcome.cut_actions[row, cut] = left.actions
+        else:
+            outcome.actions.setdefault(row, []).extend(left.actions)
 
 
 def _as_rendered(case: Case, targets: list[int], cut: int) -> Case:
@@ -234,7 +239,12 @@ def _replaced(
         if row not in refused:
             actions[row] = [*actions.get(row, []), *done]
     aside = sorted([*rendered.set_aside, *refused.values()], key=lambda entry: entry.row)
-    return _taken(rendered, made, chosen, actions, aside)
+    cut_actions = {
+        place: outcome.cut_actions[row, cut]
+        for place, (row, cut, is_new, _) in enumerate(chosen)
+        if is_new and (row, cut) in outcome.cut_actions
+    }
+    return _taken(rendered, made, chosen, actions, cut_actions, aside)
 
 
 def _made(
@@ -266,6 +276,7 @@ def _taken(
     made: Rendered,
     chosen: Sequence[tuple[int, int, int, int]],
     actions: Mapping[int, list[str]],
+    cut_actions: Mapping[int, list[str]],
     aside: Sequence[SetAside],
 ) -> Rendered:
     """The chosen sequences of the two, sessions' cuts numbered anew."""
@@ -294,6 +305,7 @@ def _taken(
         np.concatenate([rendered.span_message, made.span_message])[spans],
         rendered.stop_ids | made.stop_ids,
         dict(actions),
+        cut_actions,
         tuple(aside),
         _kept(rendered, made, order),
         rendered.prompted,

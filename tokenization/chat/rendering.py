@@ -210,6 +210,7 @@ class Renderer:
             message,
             stop_ids_of(sequences, spans.offsets, spans.stop, spans.message, self.stop_markers),
             {},
+            {},
             sorted([*aside, *refused], key=lambda entry: entry.row),
             {
                 place: origin

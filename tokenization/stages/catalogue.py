@@ -28,10 +28,10 @@ CODES = {
     "tokenizer": "1",
     "draw": "2",
     "leaks": "1",
-    "tokens": "5",
+    "tokens": "6",
     "windows": "4",
     "preview": "4",
-    "candidate": "6",
+    "candidate": "7",
 }
 
 

@@ -220,12 +220,12 @@ def sequence_table(
 
 def action_lists(rendered: Rendered, mixed: set[int]) -> pa.Array:
     """What policies did to each sequence; nothing, nearly always."""
-    if not rendered.actions and not mixed:
+    if not rendered.actions and not rendered.cut_actions and not mixed:
         none = pa.array(np.zeros(len(rendered.session) + 1, np.int32))
         return pa.ListArray.from_arrays(none, pa.array([], pa.string()))
-    rows = enumerate(rendered.session.tolist())
+    numbers = range(len(rendered.session))
     return pa.array(
-        [[*rendered.actions.get(row, []), *(["mixed_weights"] if n in mixed else [])] for n, row in rows],
+        [[*rendered.actions_of(n), *(["mixed_weights"] if n in mixed else [])] for n in numbers],
         pa.list_(pa.string()),
     )
 
