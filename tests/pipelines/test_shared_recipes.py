@@ -134,7 +134,7 @@ def test_a_small_recipe_on_real_data_builds_and_verifies(recipe: Callable[..., P
 def test_the_tokenizer_s_own_template_on_instructions_and_tools(
     recipe: Callable[..., Project], window: int
 ) -> None:
-    build = recipe(OWN_TEMPLATE, window=window).candidate()
+    build = recipe(OWN_TEMPLATE, window=window, encode_all=True).candidate()
     manifest = proved(build)
     sources = manifest["sources"]
     assert sources["novels"]["items"] == 17 and sources["eips"]["items"] > 900
@@ -157,7 +157,7 @@ def test_the_tokenizer_s_own_template_on_instructions_and_tools(
 def test_roles_of_the_recipe_s_own_and_renamed_ones_in_chatml(
     recipe: Callable[..., Project], window: int
 ) -> None:
-    build = recipe(OWN_ROLES, window=window).candidate()
+    build = recipe(OWN_ROLES, window=window, encode_all=True).candidate()
     manifest = proved(build)
     sources = manifest["sources"]
     assert sources["lear"]["items"] == 19 and sources["lear"]["set_aside"] == {}
