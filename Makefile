@@ -42,7 +42,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "tokenmill needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 2; }
 	@echo "Installing the pinned dependencies into $(VENV) (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,s3,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,s3,postgres,dev]'
 	@touch $@
 
 clean:
