@@ -1,6 +1,7 @@
 """Chats to packed windows: sessions a second beside TRL's, from one JSON Lines file to windows of 4096 on disk.
 
     python -m benchmarks.chats --data DATA --peer-python PYTHON --peer-script peer_sft_trl.py [--repeat 4] [--runs 3]
+        [--templates measuring slicing parting]
 
 The sessions: every Alpaca, ShareGPT and messages chat of DATA that is roles and texts alone, ending in an answer,
 `--repeat` times with the questions told apart. Cases, each in turn in every run, in processes of their own:
@@ -59,6 +60,9 @@ def main() -> None:
     )
     parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument(
+        "--templates", nargs="*", default=[*RESISTING], choices=[*RESISTING], help="that resist"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", nargs=3, metavar=("MESSAGES", "TEMPLATE", "PROOF"))
     asked = parser.parse_args()
@@ -199,9 +203,9 @@ def runs(asked: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     }
     compiled = asked.data / TEMPLATE
     cases = [("proved", whole, compiled), ("rendered", whole, compiled)]
-    for name, change in RESISTING.items():
+    for name in asked.templates:
         resisting = folder / f"{name}.jinja"
-        resisting.write_text(change(compiled.read_text(encoding="utf-8")), encoding="utf-8")
+        resisting.write_text(RESISTING[name](compiled.read_text(encoding="utf-8")), encoding="utf-8")
         cases.append(("proved", part, resisting))
     peers = [("trl", messages, template) for case, messages, template in cases if case == "proved"]
     peers = peers if asked.peer_python else []

@@ -37,6 +37,7 @@ class ControlTokens:
         self._protected = tuple({*self.ids, THINK_OPEN, THINK_CLOSE})
         self._pattern = re.compile(_any_of(self.ids) or "(?!)")
         self._typed = [re.compile(part) for part in _by_first_character(self._protected)]
+        self._firsts = tuple({token[0] for token in self._protected})
         self._typed_or_reserved = re.compile(f"{_any_of(self._protected)}|[{RESERVED}]")
         self._stand_in: dict[str, str] = {}
         self._original: dict[str, str] = {}
@@ -58,6 +59,8 @@ class ControlTokens:
 
     def is_typed_in(self, text: str) -> bool:
         """Whether `escape` would change this text."""
+        if text.isascii() and not any(map(text.__contains__, self._firsts)):
+            return False  # nearly every text; a search of each pattern takes eight times as long
         for pattern in self._typed:  # noqa: SIM110  (a generator takes twice as long)
             if pattern.search(text):
                 return True

@@ -217,6 +217,29 @@ def split_marks(marked: str) -> Text:
     """The text without the marks of `{% generation %}`, and the spans they mark (outermost ones)."""
     if GENERATION_START not in marked:
         return Text(marked)
+    return _split_flat(marked) or _split_nested(marked)
+
+
+def _split_flat(marked: str) -> Text | None:
+    """The same where each mark that opens is followed by one that closes, as nearly always; else None."""
+    first, *blocks = marked.split(GENERATION_START)
+    if GENERATION_STOP in first:
+        return None
+    pieces = [first]
+    spans: list[tuple[int, int]] = []
+    position = len(first)
+    for block in blocks:
+        inside, stop, behind = block.partition(GENERATION_STOP)
+        if not stop or GENERATION_STOP in behind:
+            return None
+        if inside:
+            spans.append((position, position + len(inside)))
+        pieces += (inside, behind)
+        position += len(inside) + len(behind)
+    return Text("".join(pieces), tuple(spans))
+
+
+def _split_nested(marked: str) -> Text:
     pieces: list[str] = []
     spans: list[tuple[int, int]] = []
     position = read = depth = begin = 0

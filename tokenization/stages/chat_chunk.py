@@ -84,7 +84,7 @@ class Chunk:
         table = sequence_table(sessions, rendered, rows, renderer.policy)
         prover = prover_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
         lossy_before = prover.counts.lossy
-        claims = whole_claims(table, sessions.take(pa.array(rendered.session)))
+        claims = whole_claims(table, rows_of(sessions.select(["messages", "tools"]), rendered.session))
         plain = plain_claims(rendered.plain, rendered.session, untouched=not rendered.kept)
         problems = prove_table(prover, claims, rendered.sequences, plain)
         unproven = {
@@ -216,6 +216,13 @@ def sequence_table(
         "messages": pa.array(rendered_messages(sessions, rendered), pa.large_string()),
     }
     return pa.table(columns, schema=SEQUENCE_SCHEMA)
+
+
+def rows_of(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """These rows; the table itself where they are its rows in turn."""
+    if len(rows) == len(table) and (rows == np.arange(len(rows))).all():
+        return table
+    return table.take(pa.array(rows))
 
 
 def action_lists(rendered: Rendered, mixed: set[int]) -> pa.Array:

@@ -28,6 +28,11 @@ from tokenization.stages.tables import open_table
 from tokenization.stages.tokenizer import tokenizer_path
 from tokenization.stages.workspace import Workspace
 
+READ = [
+    "messages",
+    "tools",
+    "turns",
+]  # of a chunk's rows: copying the others costs time where rows are left out
 PLAIN_LOOK = 500  # sessions of a source that say whether threads serve it
 
 
@@ -68,7 +73,7 @@ def prompted_among(job: RenderJob, rows: NDArray[np.int32]) -> list[int]:
 
 def encode_chunk(job: RenderJob) -> int:
     """Render one chunk's kept sessions, whole; the worker's number."""
-    sessions = open_table(job.store.path("rows", job.chunk) / ROWS)
+    sessions = open_table(job.store.path("rows", job.chunk) / ROWS).select(READ)
     if len(job.rows) < len(sessions):
         sessions = sessions.take(pa.array(job.rows))
     renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
@@ -102,7 +107,7 @@ def fit_chunk(job: RenderJob) -> int:
     base = Chunk.load(job.store.path("tokens", job.base))
     rows = base.table.column("row").to_numpy()
     long_rows = np.unique(rows[base.table.column("length").to_numpy() > job.window])
-    sessions = open_table(job.store.path("rows", job.chunk) / ROWS).take(pa.array(long_rows))
+    sessions = open_table(job.store.path("rows", job.chunk) / ROWS).select(READ).take(pa.array(long_rows))
     renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
     whole = renderer.render(sessions, prompted_among(job, long_rows))
     rendered = renderer.fit(sessions, whole, job.window)

@@ -6,7 +6,10 @@ import datetime
 
 import pytest
 from chats import byte_tokenizer, renderer, table, texts, user
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tokenization.chat.control import GENERATION_START, GENERATION_STOP
 from tokenization.chat.sandbox import ChatEnvironment, CompiledTemplate, TemplateFailure, split_marks
 from tokenization.chat.templates import ChatTemplate
 from tokenization.errors import RecipeError
@@ -87,3 +90,34 @@ def test_template_like_text_in_content_stays_text() -> None:
         "{{ bos_token }}{% raw %}"
         in texts(renderer("chatml", tokenizer).render(table(session)), tokenizer)[0]
     )
+
+
+blocks = st.recursive(
+    st.text("ab\n", max_size=3),
+    lambda inner: st.lists(
+        inner | inner.map(lambda x: GENERATION_START + x + GENERATION_STOP), max_size=3
+    ).map("".join),
+    max_leaves=12,
+)
+
+
+@given(blocks)
+def test_marks_are_the_outermost_blocks_that_hold_something_however_they_nest(marked: str) -> None:
+    text, spans, depth, begin = "", [], 0, 0
+    for character in marked:
+        if character == GENERATION_START:
+            begin = begin if depth else len(text)
+            depth += 1
+        elif character == GENERATION_STOP:
+            depth -= 1
+            if not depth and len(text) > begin:
+                spans.append((begin, len(text)))
+        else:
+            text += character
+    found = split_marks(marked)
+    assert (found.text, found.marks) == (text, tuple(spans))
+
+
+def test_what_a_generation_block_sets_is_not_seen_behind_it() -> None:
+    source = "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}"
+    assert rendered(source) == "21"
