@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from math import log10
 
-WIDTH, LEFT, ROW, RIGHT = 760, 190, 22, 70
+WIDTH, LEFT, ROW, RIGHT = 780, 210, 22, 70
 COLOURS = ("#2f6f4f", "#4878a8", "#a86b2f", "#7a4f8f")
 
 
