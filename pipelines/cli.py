@@ -135,6 +135,28 @@ def preview(directory: Path, row: int | None, split: str, html: Path | None) -> 
 
 
 @main.command()
+@click.argument("directory", type=BuildDirectory())
+@click.option("--row", type=click.IntRange(min=0), required=True, help="The row of the split, from 0.")
+@click.option("--token", type=click.IntRange(min=0), required=True, help="The token of the row, from 0.")
+@click.option("--split", type=click.Choice(["train", "validation"]), default="train", show_default=True)
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path, exists=True),
+    help="The recipe file, or the folder, that the sources' relative paths start from [here, recipes/].",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line with everything.")
+@explained
+def trace(directory: Path, **options: Any) -> None:
+    """Say where a token of the build in DIRECTORY came from: source, item, file, character; and why it is trained.
+
+    Rows, tokens, messages and characters count from 0, lines and columns from 1.
+    """
+    from pipelines.commands.tracing import trace_token
+
+    trace_token(directory, **options)
+
+
+@main.command()
 @click.argument("sessions", type=click.Path(path_type=Path))
 @click.option(
     "--recipe", type=click.Path(path_type=Path), help="Take tokenizer, template and policies from here."

@@ -43,6 +43,25 @@ _SPACE = np.isin(np.arange(256), np.frombuffer(_SPACES, np.uint8))
 
 
 @dataclass(frozen=True)
+class PlacedText:
+    """Where a sequence spells one text of a message, white space around it aside: bytes [start, stop)."""
+
+    message: int
+    field: str  # one of SAID
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class ReadTurns:
+    """A session's sequence, read: where each message's turn ends and where its texts stand."""
+
+    messages: list[Message]
+    ends: list[int]  # [num_messages]  the token behind each turn, header counted with it
+    texts: list[PlacedText]  # in their order; one that was not found is missing
+
+
+@dataclass(frozen=True)
 class Turns:
     """The turns of one build's sessions; without a template, found by their texts alone."""
 
@@ -67,28 +86,31 @@ class Turns:
             )
             rest = RoleSpan(1, total, "text", True, "pretraining text: every token is a target")
             return [span for span in (first, rest) if span.stop > span.start]
-        messages = shown_messages(item)
-        ends = np.cumsum([len(value) for value in token_bytes])
-        whole = b"".join(token_bytes)
-        places = self._rendered_ends(whole, messages, item)
-        if places is None:
-            cuts = searched_ends(whole, messages, ends, item["spans"] or [])
-        else:
-            cuts = np.searchsorted(
-                ends, places, side="right"
-            ).tolist()  # a token of two turns is the later one's
+        read = self.read(token_bytes, item)
         made: list[RoleSpan] = []
         begin = 0
-        for message, end in zip(messages, cuts, strict=True):
+        for message, end in zip(read.messages, read.ends, strict=True):
             if end > begin:
                 made += split_by_mask(begin, end, message, mask)
                 begin = end
         return made
 
-    def _rendered_ends(
+    def read(self, token_bytes: Sequence[bytes], item: Mapping[str, Any]) -> ReadTurns:
+        """Where the turns and the texts of this session stand in its sequence."""
+        messages = shown_messages(item)
+        ends = np.cumsum([len(value) for value in token_bytes])
+        whole = b"".join(token_bytes)
+        rendered = self._rendered(whole, messages, item)
+        if rendered is None:
+            return ReadTurns(messages, *searched(whole, messages, ends, item["spans"] or []))
+        places, texts = rendered
+        cuts = np.searchsorted(ends, places, side="right")  # a token of two turns is the later one's
+        return ReadTurns(messages, cuts.tolist(), texts)
+
+    def _rendered(
         self, whole: bytes, messages: Sequence[Message], item: Mapping[str, Any]
-    ) -> list[int] | None:
-        """The byte behind each message's turn; None where the pieces are not the sequence's."""
+    ) -> tuple[list[int], list[PlacedText]] | None:
+        """The byte behind each message's turn, and the texts; None where the pieces are not the sequence's."""
         if self.template is None:
             return None
         stood_in, texts = with_stand_ins(messages)
@@ -101,7 +123,10 @@ class Turns:
             return None
         ends = dict(zip(origin, _ends_in(full, firsts, shown), strict=True))
         cuts = list(itertools.accumulate((ends.get(place, 0) for place in range(len(messages))), max))
-        return _placed(whole, full, texts, [*cuts[:-1], len(full)])
+        placed = _placed(whole, full, [text for _, _, text in texts], [*cuts[:-1], len(full)])
+        if placed is None:
+            return None
+        return placed[0], [PlacedText(*texts[number][:2], *place) for number, place in placed[1]]
 
 
 def shown_messages(item: Mapping[str, Any]) -> list[Message]:
@@ -111,16 +136,17 @@ def shown_messages(item: Mapping[str, Any]) -> list[Message]:
     return messages[: max(span["message"] for span in item["spans"]) + 1] if is_cut else messages
 
 
-def with_stand_ins(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
-    """The messages with one character for each text that says something, and those texts in turn."""
-    texts: list[str] = []
+def with_stand_ins(messages: Sequence[Message]) -> tuple[list[Message], list[tuple[int, str, str]]]:
+    """The messages with one character for each text that says something, and those texts in turn, each with its
+    message's number and its field."""
+    texts: list[tuple[int, str, str]] = []
     made = []
-    for message in messages:
+    for number, message in enumerate(messages):
         copy = dict(message)
         for name in SAID:
             if (message.get(name) or "").strip():
                 copy[name] = chr(FIRST_STAND_IN + len(texts))
-                texts.append(message[name])
+                texts.append((number, name, message[name]))
         made.append(copy)
     return made, texts
 
@@ -144,8 +170,11 @@ def _common(one: str, other: str) -> int:
     return next((i for i in range(shorter) if one[i] != other[i]), shorter)
 
 
-def _placed(whole: bytes, full: str, texts: Sequence[str], cuts: Sequence[int]) -> list[int] | None:
-    """The cuts of the rendering with stand-ins as bytes of the sequence, if that is what it renders to."""
+def _placed(
+    whole: bytes, full: str, texts: Sequence[str], cuts: Sequence[int]
+) -> tuple[list[int], list[tuple[int, tuple[int, int]]]] | None:
+    """The cuts of the rendering with stand-ins as bytes of the sequence, if that is what it renders to; and of each
+    stand-in its number and the bytes that its text takes."""
     stand_ins = [match.start() for match in _STAND_IN.finditer(full)]
     edges = sorted({0, len(full), *cuts, *stand_ins, *(place + 1 for place in stand_ins)})
     dense = _dense(whole)
@@ -168,25 +197,33 @@ def _placed(whole: bytes, full: str, texts: Sequence[str], cuts: Sequence[int]) 
         end = line_end.end() if line_end else end
         placed[number] = end
     placed[-1] = len(whole)
-    return placed
+    loud = np.flatnonzero(~_SPACE[raw])  # where the bytes of `dense` stand
+    return placed, [
+        (ord(full[mark]) - FIRST_STAND_IN, (int(loud[found[mark]]), int(loud[found[mark + 1] - 1]) + 1))
+        for mark in stand_ins
+        if 0 <= ord(full[mark]) - FIRST_STAND_IN < len(texts)
+    ]
 
 
 def _dense(text: bytes) -> bytes:
     return text.translate(None, _SPACES)
 
 
-def searched_ends(
+def searched(
     whole: bytes, messages: Sequence[Message], ends: NDArray[Any], spans: Sequence[Mapping[str, Any]]
-) -> list[int]:
-    """The token behind each message's last one; the next message's header belongs to the next message."""
+) -> tuple[list[int], list[PlacedText]]:
+    """The token behind each message's last one (the next message's header belongs to the next message), and the texts
+    that were found."""
     cuts: list[int] = []
+    texts: list[PlacedText] = []
     position = 0
-    for message in messages:
+    for number, message in enumerate(messages):
         for name in SAID:
             text = (message.get(name) or "").strip().encode("utf-8", "surrogatepass")
             place = whole.find(text, position) if text else -1
             if place >= 0:
                 position = max(position, place + len(text))
+                texts.append(PlacedText(number, name, place, place + len(text)))
         token = int(np.searchsorted(ends, position, side="left")) + 1
         stop = next((span["stop"] for span in spans if span["start"] <= token <= span["stop"]), None)
         cut = stop if stop is not None else min(token + 1, len(ends))
@@ -196,7 +233,7 @@ def searched_ends(
         position = max(position, int(ends[min(cut, len(ends)) - 1]))
     if cuts:
         cuts[-1] = len(ends)
-    return np.minimum(np.maximum.accumulate(cuts), len(ends)).tolist() if cuts else []
+    return (np.minimum(np.maximum.accumulate(cuts), len(ends)).tolist() if cuts else []), texts
 
 
 def split_by_mask(begin: int, end: int, message: Message, mask: Any) -> list[RoleSpan]:
