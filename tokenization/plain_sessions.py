@@ -18,10 +18,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tokenization.byte_search import Bytes, places_of
 from tokenization.sequences import BoolArray, IntArray
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -32,8 +34,7 @@ MOST_BYTES = 1 << 30  # of one table's JSON: Arrow's parser counts in 32 bits
 _BEGINS_TEXT = np.zeros(256, bool)  # first bytes of characters that are no white space: nearly every text's
 _BEGINS_TEXT[0x21:0x7F] = _BEGINS_TEXT[0xC3:0xE1] = _BEGINS_TEXT[0xE4:0xF5] = True
 # What JSON must escape, in the order in which it can be replaced; the rest of the control characters are rare.
-_ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
-RARE_CONTROLS = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
+_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
 _IS_ESCAPED = np.zeros(256, bool)  # bytes of text for which JSON takes two, rare control characters aside
 _IS_ESCAPED[[ord(raw) for raw, _ in _ESCAPES]] = True
 
@@ -255,26 +256,75 @@ def _written_sizes(offsets: NDArray[np.int32], role: pa.Array, content: pa.Array
 def messages_json(offsets: pa.Array, role: pa.Array, content: pa.Array) -> pa.LargeStringArray:
     """The messages' JSON of each session: large_string [num_sessions]; null where a message has a rare control
     character, or lacks a role or a content."""
-    one = joined('{"role":"', escaped(role), '","content":"', escaped(content), '"}')
-    lists = pa.ListArray.from_arrays(offsets.cast(pa.int32()), one.cast(pa.string()))
-    return joined("[", pc.binary_join(lists, ",").cast(pa.large_string()), "]")
+    edges = offsets.to_numpy().astype(np.int64)
+    number, roles = _numbered(role)
+    text, ends, is_rare = _escaped(content)
+    lacks = is_rare | ~(pc.is_valid(role).to_numpy(False) & pc.is_valid(content).to_numpy(False))
+    names = [orjson.dumps(name).decode() for name in roles]
+    frames = [  # what stands between texts: openings of a session, of a later message, and the closing
+        *(f'[{{"role":{name},"content":"' for name in names),
+        *(f'"}},{{"role":{name},"content":"' for name in names),
+        '"}]',
+        "[]",
+    ]
+    behind = len(content) + 2 * len(names)  # the number of the closing, among texts and frames
+    size, counts = len(edges) - 1, np.diff(edges)
+    places = 2 * edges + np.arange(size + 1)  # where each session's first piece stands
+    taken = np.empty(int(places[-1] - places[0]), np.int64)
+    places -= places[0]
+    own = np.arange(edges[0], edges[-1])
+    before = 2 * (own - edges[0]) + np.repeat(np.arange(size), counts)
+    begins = np.zeros(len(own), bool)
+    begins[(edges[:-1] - edges[0])[counts > 0]] = True
+    taken[before] = len(content) + number[own] + np.where(begins, 0, len(names))
+    taken[before + 1] = own
+    taken[places[1:] - 1] = np.where(counts > 0, behind, behind + 1)
+    pieces = _strings(text + "".join(frames).encode(), ends, [len(frame.encode()) for frame in frames])
+    written = pieces.take(pa.array(taken))
+    lacking = np.concatenate([[0], np.cumsum(lacks)])
+    return _sliced(written, places, lacking[edges[1:]] > lacking[edges[:-1]])
+
+
+def _escaped(texts: pa.Array) -> tuple[bytes, IntArray, BoolArray]:
+    """Texts as JSON writes them between its quotes, end to end; where each begins, and the end; and which have a rare
+    control character, which is left as it was."""
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    edges = np.frombuffer(texts.buffers()[1], width)[texts.offset : texts.offset + len(texts) + 1]
+    data = texts.buffers()[2]
+    written = b"" if data is None else data.slice(int(edges[0]), int(edges[-1] - edges[0])).to_pybytes()
+    begins = (edges - edges[0]).astype(np.int64)
+    flat = np.frombuffer(written, np.uint8)
+    at = places_of(flat, _is_not_written_as_is)
+    doubled = _IS_ESCAPED[flat[at]]
+    rare = np.zeros(len(texts), bool)
+    rare[np.searchsorted(begins, at[~doubled], side="right") - 1] = True
+    begins += np.searchsorted(at[doubled], begins)
+    for raw, escape in _ESCAPES:  # five searches by memchr: a third of the time of polars' replacements
+        written = written.replace(raw, escape)
+    return written, begins, rare
+
+
+def _is_not_written_as_is(block: Bytes) -> BoolArray:
+    found: BoolArray = (block < 0x20) | (block == ord('"')) | (block == ord("\\"))
+    return found
+
+
+def _strings(data: bytes, ends: IntArray, sizes: list[int]) -> pa.LargeBinaryArray:
+    """Texts that end at `ends`, and behind them others of these sizes."""
+    offsets = np.concatenate([ends, ends[-1] + np.cumsum(sizes)])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+
+def _sliced(pieces: pa.LargeBinaryArray, places: IntArray, is_null: BoolArray) -> pa.LargeStringArray:
+    """Pieces places[i] to places[i + 1] as one text: large_string [num_texts]; nothing is copied."""
+    _, edges, data = pieces.buffers()
+    offsets = np.frombuffer(edges, np.int64)[places]
+    valid = pa.py_buffer(np.packbits(~is_null, bitorder="little")) if is_null.any() else None
+    return pa.LargeStringArray.from_buffers(len(is_null), pa.py_buffer(offsets), data, valid)
 
 
 def joined(*parts: str | pa.Array) -> pa.LargeStringArray:
     """Texts put together row by row: columns (large_string) and constants; null where a column is."""
     typed = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
-
-
-def escaped(texts: pa.Array) -> pa.LargeStringArray:
-    """Texts as JSON writes them between its quotes; null where one has a rare control character."""
-    import polars as pl
-
-    series = pl.Series(pl.from_arrow(texts), dtype=pl.String)
-    made = series
-    for raw, written in _ESCAPES:
-        made = made.str.replace_all(raw, written, literal=True)
-    rare = series.str.contains(RARE_CONTROLS)
-    if rare.any():
-        made = pl.select(pl.when(~rare).then(made)).to_series()
-    return made.to_arrow().cast(pa.large_string())

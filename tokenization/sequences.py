@@ -10,6 +10,7 @@ Guarantees: `offsets` starts at 0, never falls and ends at `len(input_ids)`; `lo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,11 @@ class TokenSequences:
         """Tokens in each sequence, int64 [num_sequences]."""
         return np.diff(self.offsets)
 
+    def chosen(self, numbers: IntArray) -> TokenSequences:
+        """These sequences in this order."""
+        ids, mask = (gathered(values, self.offsets, numbers) for values in (self.input_ids, self.loss_mask))
+        return TokenSequences(ids, mask, offsets_of(self.lengths[numbers]))
+
 
 def storage_dtype(largest_id: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
     """uint16 where the largest id (added tokens included) fits, else uint32."""
@@ -56,3 +62,23 @@ def offsets_of(lengths: NDArray[np.integer]) -> IntArray:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def gathered(values: NDArray[Any], offsets: IntArray, pieces: IntArray) -> NDArray[Any]:
+    """Pieces of a flat array end to end: `values[offsets[p]:offsets[p + 1]]` for one p of `pieces` after another.
+
+    Each piece is copied as it stands, by Arrow's gather of byte strings: a quarter of the time of an array of positions
+    with pieces of 45 tokens, and no 8 bytes a token beside it.
+    """
+    import pyarrow as pa
+
+    flat = np.ascontiguousarray(values)
+    begins = np.ascontiguousarray(offsets, np.int64) * flat.itemsize
+    buffers = [None, pa.py_buffer(begins), pa.py_buffer(flat.view(np.uint8))]
+    column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(begins) - 1, buffers)
+    taken = column.take(pa.array(pieces))
+    edges = np.frombuffer(taken.buffers()[1], np.int64)[: len(pieces) + 1] // flat.itemsize
+    content = taken.buffers()[2]
+    if content is None:
+        return np.zeros(0, flat.dtype)
+    return np.frombuffer(content, flat.dtype, int(edges[-1]))

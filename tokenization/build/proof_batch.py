@@ -53,10 +53,7 @@ def taken_sequences(sequences: TokenSequences, numbers: Sequence[int] | IntArray
     """These sequences."""
     if len(numbers) == len(sequences):
         return sequences
-    lengths = sequences.lengths[numbers]
-    offsets = offsets_of(lengths)
-    tokens = np.repeat(sequences.offsets[:-1][numbers] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return TokenSequences(sequences.input_ids[tokens], sequences.loss_mask[tokens], offsets)
+    return sequences.chosen(np.asarray(numbers, np.int64))
 
 
 def _wrong(

@@ -27,7 +27,7 @@ from tokenization.chat.skeleton import Plan, Stretch
 from tokenization.chat.symbolic_view import message_key
 from tokenization.chat.symbols import Slot
 from tokenization.plain_sessions import PlainSessions
-from tokenization.sequences import BoolArray, IntArray, TokenSequences, offsets_of, storage_dtype
+from tokenization.sequences import BoolArray, IntArray, TokenSequences, gathered, offsets_of, storage_dtype
 from tokenization.windows.plan import ranges
 
 if TYPE_CHECKING:
@@ -224,15 +224,11 @@ def _assembled(
     order = np.lexsort((cut, session))
     parts = _parts(blocks, order, len(texts))
 
-    lengths = np.concatenate([np.diff(text_offsets), np.diff(constant_offsets)])
-    starts = np.concatenate([text_offsets[:-1], constant_offsets[:-1] + len(text_ids)])
-    length = lengths[parts.place]
+    every_offsets = np.concatenate([text_offsets[:-1], constant_offsets + len(text_ids)])
+    length = np.diff(every_offsets)[parts.place]
     ends = offsets_of(length)
-    every = np.concatenate([text_ids, constant_ids])
-    small: Any = np.int32 if max(len(every), int(ends[-1])) < 1 << 31 else np.int64
-    where = np.repeat((starts[parts.place] - ends[:-1]).astype(small), length)
-    where += np.arange(int(ends[-1]), dtype=small)
-    ids = every[where].astype(dtype)
+    every = np.concatenate([text_ids.astype(dtype, copy=False), constant_ids.astype(dtype, copy=False)])
+    ids = gathered(every, every_offsets, parts.place)
     mask = np.repeat(parts.is_target, length)
     offsets = ends[parts.offsets]
     mask[offsets[:-1][offsets[:-1] < len(mask)]] = False  # nothing in the sequence predicts its first token
@@ -314,12 +310,12 @@ def merged(one: Rendered, other: Rendered) -> Rendered:
     cut = np.concatenate([one.cut, other.cut])
     order = np.lexsort((cut, session))
     lengths = np.concatenate([one.sequences.lengths, other.sequences.lengths])
-    tokens = ranges(offsets_of(lengths)[:-1][order], lengths[order])
-    sequences = TokenSequences(
-        np.concatenate([one.sequences.input_ids, other.sequences.input_ids])[tokens],
-        np.concatenate([one.sequences.loss_mask, other.sequences.loss_mask])[tokens],
-        offsets_of(lengths[order]),
+    flat = TokenSequences(
+        np.concatenate([one.sequences.input_ids, other.sequences.input_ids]),
+        np.concatenate([one.sequences.loss_mask, other.sequences.loss_mask]),
+        offsets_of(lengths),
     )
+    sequences = flat.chosen(order)
     counts = np.concatenate([np.diff(one.span_offsets), np.diff(other.span_offsets)])
     spans = ranges(offsets_of(counts)[:-1][order], counts[order])
     kept = {len(one.session) + number: places for number, places in other.kept.items()} | dict(one.kept)
