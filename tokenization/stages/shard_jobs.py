@@ -1,8 +1,8 @@
 """Write one shard: gather the plan's tokens from the token objects, in batches, straight into Arrow.
 
 Segments that follow each other in their object and in the window are one run: text laid end to end is about one run a
-window. Long runs are read from the object's file to where they belong; short ones (best fit) are gathered, for each
-object that the batch touches, with one array of source positions and one of destinations. Nothing stays mapped, so
+window. Long runs are read from the object's file to where they belong; short ones (best fit) are gathered as byte
+strings, first from each object that the batch touches, then into the order of the batch. Nothing stays mapped, so
 memory does not follow the tokens. Text is all targets but the first token of each segment (nothing in the segment
 predicts it), padding never is.
 
@@ -25,11 +25,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokenization.errors import BuildError
+from tokenization.sequences import gathered, offsets_of
 from tokenization.shards import Written, batch_of, write_shard
 from tokenization.stages.tables import mapped, open_table
 from tokenization.stages.windows import KINDS, Rows
 from tokenization.windows.mixture import PRETRAIN
-from tokenization.windows.plan import ranges
 
 BATCH_TOKENS = 2 << 20  # 8 MB of ids a batch: stays in cache-sized pieces, bounds memory
 LONG_RUN = 512  # tokens: a read costs about 2 us, a gather 8 ns a token
@@ -88,9 +88,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     mask = np.ones(int(row_offsets[-1]), np.bool_)  # text is a target throughout
     pretrain = rows.kind[first:last][row_of] == PRETRAIN
     group, begin = find_tokens(job, part)
-    for path, where in by_object(job, group):
-        runs = runs_of(begin[where], place[where], length[where])
-        fill_runs(path, runs, ids, mask)
+    fill(by_object(job, group), Runs(begin, place, length), ids, mask)
     mask[place] = False  # the first token of a segment: nothing in the segment predicts it
     used = np.add.reduceat(length, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64))
     for row in np.flatnonzero(used < width).tolist():
@@ -196,27 +194,80 @@ class Runs:
     place: NDArray[np.int64]  # in the batch
     length: NDArray[np.int64]
 
+    def chosen(self, where: NDArray[np.int64]) -> Runs:
+        """These of them."""
+        return Runs(self.begin[where], self.place[where], self.length[where])
 
-def runs_of(begin: NDArray[np.int64], place: NDArray[np.int64], length: NDArray[np.int64]) -> Runs:
-    """Segments that follow each other in both places, joined."""
-    goes_on = (begin[1:] == begin[:-1] + length[:-1]) & (place[1:] == place[:-1] + length[:-1])
-    heads = np.flatnonzero(np.concatenate([[True], ~goes_on]))
-    return Runs(begin[heads], place[heads], np.add.reduceat(length, heads))
+    def joined(self) -> Runs:
+        """Those that follow each other in both places as one."""
+        follows = (self.begin[1:] == self.begin[:-1] + self.length[:-1]) & (
+            self.place[1:] == self.place[:-1] + self.length[:-1]
+        )
+        heads = np.flatnonzero(np.concatenate([[True], ~follows]))
+        return Runs(self.begin[heads], self.place[heads], np.add.reduceat(self.length, heads))
 
 
-def fill_runs(path: Path, runs: Runs, ids: NDArray[np.int32], mask: NDArray[np.bool_]) -> None:
-    """Put an object's runs where they belong, and for chats their masks; other masks stay."""
-    dtype, has_mask = object_facts(path)
-    copy = read_runs if int(runs.length.sum()) >= LONG_RUN * len(runs.length) else gather_runs
-    copy(path / "ids.bin", dtype, runs, ids)
-    if has_mask:
-        copy(path / "mask.bin", np.dtype(np.bool_), runs, mask)
+def fill(
+    objects: Iterator[tuple[Path, NDArray[np.int64]]],
+    segments: Runs,
+    ids: NDArray[np.int32],
+    mask: NDArray[np.bool_],
+) -> None:
+    """Put the segments of every object where they belong, and for chats their masks; other masks stay."""
+    short: dict[bool, list[tuple[Path, NDArray[np.int64]]]] = {False: [], True: []}
+    for path, where in objects:
+        dtype, has_mask = object_facts(path)
+        runs = segments.chosen(where).joined()
+        if int(runs.length.sum()) < LONG_RUN * len(runs.length):
+            short[has_mask].append((path, where))
+            continue
+        read_runs(path / "ids.bin", dtype, runs, ids)
+        if has_mask:
+            read_runs(path / "mask.bin", np.dtype(np.bool_), runs, mask)
+    for has_mask, pieces in short.items():
+        if pieces:
+            dtype = object_facts(pieces[0][0])[0]
+            gather_pieces("ids.bin", dtype, pieces, segments, ids)
+            if has_mask:
+                gather_pieces("mask.bin", np.dtype(np.bool_), pieces, segments, mask)
+
+
+def gather_pieces(
+    file: str,
+    dtype: np.dtype[Any],
+    objects: list[tuple[Path, NDArray[np.int64]]],
+    segments: Runs,
+    out: NDArray[Any],
+) -> None:
+    """Short segments of these objects: what the batch wants of each, then all of it in the order of the batch."""
+    taken: list[NDArray[Any]] = []
+    lengths: list[NDArray[np.int64]] = []
+    number = np.full(len(segments.begin), -1, np.int64)
+    read = 0
+    for path, where in objects:
+        begin, first, own = np.unique(segments.begin[where], return_index=True, return_inverse=True)
+        length = segments.length[where][first]  # a window that is seen twice has its segments twice
+        edges = np.stack([begin, begin + length], axis=1).ravel()
+        taken.append(gathered(mapped(path / file, dtype), edges, 2 * np.arange(len(begin))))
+        lengths.append(length)
+        number[where] = own + read
+        read += len(begin)
+    wanted = np.flatnonzero(number >= 0)
+    whole = gathered(np.concatenate(taken), offsets_of(np.concatenate(lengths)), number[wanted])
+    if whole.itemsize == out.itemsize:  # uint32 ids are below 2^31, the same bits in int32
+        whole = whole.view(out.dtype)
+    there = segments.chosen(wanted)
+    runs = Runs(offsets_of(there.length)[:-1], there.place, there.length).joined()
+    for start, place, count in zip(
+        runs.begin.tolist(), runs.place.tolist(), runs.length.tolist(), strict=True
+    ):
+        out[place : place + count] = whole[start : start + count]
 
 
 def read_runs(path: Path, dtype: np.dtype[Any], runs: Runs, out: NDArray[Any]) -> None:
     """Long runs: each read from the file to its place, through a buffer where the widths differ."""
     width = dtype.itemsize
-    same_width = width == out.dtype.itemsize  # uint32 ids are below 2^31, the same bits in int32
+    same_width = width == out.dtype.itemsize  # the same bits
     buffer = out if same_width else np.empty(int(runs.length.max()), dtype)
     content = buffer.view(np.uint8).data
     with open(path, "rb", buffering=0) as file:
@@ -231,11 +282,6 @@ def read_runs(path: Path, dtype: np.dtype[Any], runs: Runs, out: NDArray[Any]) -
                 )
             if not same_width:
                 out[place : place + length] = buffer[:length]
-
-
-def gather_runs(path: Path, dtype: np.dtype[Any], runs: Runs, out: NDArray[Any]) -> None:
-    """Short runs: one gather over all of them."""
-    out[ranges(runs.place, runs.length)] = mapped(path, dtype)[ranges(runs.begin, runs.length)]
 
 
 @lru_cache(maxsize=1 << 16)
