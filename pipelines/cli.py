@@ -20,6 +20,13 @@ from pipelines.places import BuildDirectory, Place
 from tokenization.errors import TokenmillError
 
 Command = Callable[..., Any]
+FORMS = (
+    "trl",
+    "axolotl",
+    "megatron",
+    "parquet",
+    "mds",
+)  # of tokenization.exporting, which takes long to import
 COLLECTED = (
     100_000,
     10,
@@ -154,6 +161,19 @@ def trace(directory: Path, **options: Any) -> None:
     from pipelines.commands.tracing import trace_token
 
     trace_token(directory, **options)
+
+
+@main.command()
+@click.argument("directory", type=BuildDirectory())
+@click.argument("out")
+@click.option("--to", "form", type=click.Choice(FORMS), required=True, help="Whose form it is.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
+@explained
+def export(directory: Path, out: str, form: str, as_json: bool) -> None:
+    """Write the windows of the build in DIRECTORY to OUT in the form that another trainer reads."""
+    from pipelines.commands.exporting import export_build
+
+    export_build(directory, form=form, out=out, as_json=as_json)
 
 
 @main.command()

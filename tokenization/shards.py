@@ -165,13 +165,16 @@ def features_of(window: int | None, weights: bool = False) -> dict[str, Any]:
 
 def with_features(schema: pa.Schema) -> pa.Schema:
     """The schema with the features noted where `datasets` looks for them, so that it need not guess."""
-    import orjson
-
     size = schema.field("input_ids").type
     window = size.list_size if pa.types.is_fixed_size_list(size) else None
-    features = features_of(window, "loss_weights" in schema.names)
-    note = orjson.dumps({"info": {"features": features}})
-    return schema.with_metadata({"huggingface": note})
+    return noted(schema, features_of(window, "loss_weights" in schema.names))
+
+
+def noted(schema: pa.Schema, features: dict[str, Any]) -> pa.Schema:
+    """The schema with these features of `datasets` in its metadata."""
+    import orjson
+
+    return schema.with_metadata({"huggingface": orjson.dumps({"info": {"features": features}})})
 
 
 def shard_name(number: int, count: int) -> str:
@@ -186,7 +189,14 @@ def write_split_metadata(
     window: int | None,
     weights: bool = False,
 ) -> None:
-    """`state.json` and `dataset_info.json`, which make a folder of shards a dataset."""
+    """`state.json` and `dataset_info.json`, which make a folder of shards with a dataset's columns a dataset."""
+    write_folder_metadata(folder, shards, fingerprint, split, features_of(window, weights))
+
+
+def write_folder_metadata(
+    folder: Path, shards: Sequence[str], fingerprint: str, split: str, features: dict[str, Any]
+) -> None:
+    """The same for columns of these features."""
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in shards],
         "_fingerprint": fingerprint[:16],
@@ -197,7 +207,6 @@ def write_split_metadata(
         "_split": split,
     }
     write_json(folder / "state.json", state, indent=True)
-    features = features_of(window, weights)
     info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
     write_json(folder / "dataset_info.json", info, indent=True)
 
