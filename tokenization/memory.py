@@ -1,4 +1,4 @@
-"""Memory that was used and is free again, given back to the system.
+"""Memory: what was used and is free again is given back to the system, what stays is not looked at again.
 
 Arrow's pool and the C library keep what they were given for the next who asks; after a stage that held much (two
 encoders for a proof, say) that is a hundred megabytes which the next stage pays for. Price: some milliseconds a call.
@@ -7,6 +7,7 @@ encoders for a proof, say) that is a hundred megabytes which the next stage pays
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,13 @@ def give_back() -> None:
     trim = _trim()
     if trim is not None:
         trim(0)
+
+
+@lru_cache(maxsize=1)
+def settle() -> None:
+    """Leave what this process has loaded by now out of later collections: modules and their classes live as long as it
+    does, and each look at all of them takes 0.1 s, several times a build."""
+    gc.freeze()
 
 
 @lru_cache(maxsize=1)

@@ -22,7 +22,7 @@ from tokenization.hashing import key_of
 from tokenization.ingest.digests import InputDigests
 from tokenization.ingest.files import InputFile, resolve_files
 from tokenization.leases import Lease
-from tokenization.memory import give_back
+from tokenization.memory import give_back, settle
 from tokenization.recipe.model import Recipe, SourceSpec
 from tokenization.stages.catalogue import CODES, MODULES, nodes
 from tokenization.store import Store
@@ -199,6 +199,7 @@ class Workspace:
             self.result(stage, name)  # raises with the stage that is missing
             raise AssertionError("unreachable")
         module: Stage = import_module(MODULES[stage])
+        settle()
         self.say(f"{stage} {name}".strip())
         began = time.perf_counter()
         around, self._rests_on = self._rests_on, set()  # a stage may run another one

@@ -8,7 +8,7 @@ byte as <0xAB>; markers stand for their own text. Lookups are made on first use 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -58,17 +58,14 @@ class Vocabulary:
     @cached_property
     def byte_table(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The bytes of every id laid end to end, and where each one's begin, int64 [num_ids + 1]."""
-        most = max([-1, *self._tokens, *self._added]) + 1
-        lengths = np.zeros(most, np.int64)
+        numbers = np.fromiter(self._definition.model_vocab.values(), np.int64)
+        most = max([-1, int(numbers.max(initial=-1)), *self._added]) + 1
         if self._byte_level:
-            texts = [self._tokens.get(token_id, "") for token_id in range(most)]
-            letters = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+            letters, offsets = _letters(self._definition.model_vocab, numbers, most)
             byte_of = np.full(0x300, -1, np.int16)
             for letter, byte in byte_alphabet().items():
                 byte_of[ord(letter)] = byte
             spelled = np.where(letters < len(byte_of), byte_of[np.minimum(letters, len(byte_of) - 1)], -1)
-            lengths[:] = [len(text) for text in texts]
-            offsets = offsets_of(lengths)
             odd = np.searchsorted(offsets, np.flatnonzero(spelled < 0), side="right") - 1
             if not len(odd) and not self._added:
                 return spelled.astype(np.uint8), offsets
@@ -77,7 +74,7 @@ class Vocabulary:
             }
             return _replaced(spelled.astype(np.uint8), offsets, own)
         every = [self._spell(token_id) for token_id in range(most)]
-        lengths[:] = [len(text) for text in every]
+        lengths = np.array([len(text) for text in every], np.int64)
         return np.frombuffer(b"".join(every), np.uint8), offsets_of(lengths)
 
     def decode(self, ids: Iterable[int], *, continuing: bool = False) -> str:
@@ -108,6 +105,24 @@ class Vocabulary:
         """WordPiece and the like: a word's first piece brings a space, its continuations do not."""
         mark = self._definition.model.get("continuing_subword_prefix") or "##"
         return token.removeprefix(mark).encode() if token.startswith(mark) else b" " + token.encode()
+
+
+def _letters(
+    tokens: Mapping[str, int], numbers: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The characters of every token below `most` laid end to end in the order of their ids, and where each one's begin,
+    int64 [most + 1]; none where an id has no token."""
+    texts = list(tokens)
+    if len(texts) != most or (np.diff(numbers) != 1).any():
+        texts = [""] * most
+        for token, number in tokens.items():
+            texts[number] = token
+    written = np.frombuffer("\0".join(texts).encode("utf-32-le"), np.uint32)
+    ends = np.append(np.flatnonzero(written == 0), len(written))
+    if len(ends) == most:
+        return written[written != 0], np.concatenate([[0], ends - np.arange(most)])
+    lengths = np.array([len(text) for text in texts], np.int64)  # a token holds NUL itself
+    return np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32), offsets_of(lengths)
 
 
 def _replaced(
