@@ -69,7 +69,7 @@ class Shapes:
         for part in self._parts:
             if part in text:
                 return self._literal(text)
-        if len(text) < SHORT and (text in self._wholes or text.strip() in self._wholes):
+        if not self._is_no_whole(text):
             return self._literal(text)
         values.append(text)
         return True
@@ -80,10 +80,16 @@ class Shapes:
         found = plain.says_something.copy()
         for part in self._parts:
             found &= ~plain.containing(part)
-        short = np.flatnonzero(found & (plain.sizes < 4 * SHORT)) if self._wholes else np.zeros(0, np.int64)
+        holding = np.zeros(len(found), bool)
+        for whole in filter(str.strip, self._wholes):  # no text that is a value is blank
+            holding |= plain.containing(whole.strip())
+        short = np.flatnonzero(found & holding & (plain.sizes < 4 * SHORT))
         texts = plain.content.take(pa.array(short)).to_pylist()
-        found[short] = [len(text) >= SHORT or text.strip() not in self._wholes for text in texts]
+        found[short] = [self._is_no_whole(text) for text in texts]
         return found
+
+    def _is_no_whole(self, text: str) -> bool:
+        return len(text) >= SHORT or (text not in self._wholes and text.strip() not in self._wholes)
 
     def _literal(self, text: str) -> tuple[str]:
         if self._protected.search(text):

@@ -100,10 +100,14 @@ def mask_of(
     hidden: tuple[IntArray, IntArray] | None = None,
 ) -> NDArray[np.bool_]:
     """1 in the ranges of tokens, 0 in those that are hidden and on the first token of each sequence."""
-    steps = np.zeros(length + 1, np.int32)
-    np.add.at(steps, begin, 1)
-    np.add.at(steps, end, -1)
-    mask = np.cumsum(steps[:-1]) > 0
+    edges = np.concatenate([[0], np.stack([begin, end], axis=1).ravel(), [length]])
+    if (np.diff(edges) >= 0).all():  # one range behind the other, as nearly always: a third of the time
+        mask = np.repeat(np.arange(len(edges) - 1) % 2 == 1, np.diff(edges))
+    else:
+        steps = np.zeros(length + 1, np.int32)
+        np.add.at(steps, begin, 1)
+        np.add.at(steps, end, -1)
+        mask = np.cumsum(steps[:-1]) > 0
     mask[firsts] = False
     if hidden is not None and len(hidden[0]):
         mask &= ~mask_of(length, *hidden, np.empty(0, np.int64))
