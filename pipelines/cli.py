@@ -164,6 +164,25 @@ def trace(directory: Path, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("before", type=BuildDirectory())
+@click.argument("after", type=BuildDirectory())
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Samples of each kind of change.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line with everything.")
+@explained
+def diff(before: Path, after: Path, limit: int, as_json: bool) -> None:
+    """Say which items, masks and tokens changed from the build BEFORE to the build AFTER, and why."""
+    from pipelines.commands.comparing import compare_builds
+
+    compare_builds(before, after, limit=limit, as_json=as_json)
+
+
+@main.command()
 @click.argument("directory", type=BuildDirectory())
 @click.argument("out")
 @click.option("--to", "form", type=click.Choice(FORMS), required=True, help="Whose form it is.")
