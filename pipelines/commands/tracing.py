@@ -115,7 +115,7 @@ def origin(traced: Traced) -> Iterator[str]:
         yield f"  message   {session.number} ({session.role}): {told}"
         yield f"  rendered  {characters(traced.characters)} of the session as rendered"
     elif traced.document is not None:
-        yield f"  document  {in_document(traced.document, traced.source)}"
+        yield f"  document  {in_document(traced.document, traced.source, item['place'])}"
     if traced.source is not None:
         yield f"  file      {whereabouts(traced.source)}"
         if traced.document is None:
@@ -130,8 +130,12 @@ def characters(found: Characters) -> str:
     return f"characters {found.start} to {found.stop - 1}"
 
 
-def in_document(found: InDocument, source: Found | None) -> str:
-    where = f"{characters(found.characters)}: line {found.line}, column {found.column}"
+def in_document(found: InDocument, source: Found | None, place: int) -> str:
+    """Characters of the document; the line of the file where the document is one, or a part of one."""
+    is_file = source is not None and source.is_text_file
+    line = found.line + max(place - 1, 0) if is_file else found.line
+    whole = "the file" if is_file else "its text"
+    where = f"{characters(found.characters)}: line {line}, column {found.column} of {whole}"
     if found.counted_in == "tokens":
         where += ", counted in the document's own tokens"
     if not found.exact:

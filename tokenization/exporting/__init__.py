@@ -9,5 +9,6 @@
     mds           mds: shards of MosaicML's streaming
 
 Guarantees: the same windows in the same order, no token and no target more or fewer (counted against the manifest);
-OUT appears whole or not at all. Price: one batch of about two million tokens in memory, one pass over the dataset.
+OUT appears whole or not at all. Price: one pass, 20 ns a token for trl, 30 axolotl, 55 mds, 65 megatron, 110 parquet;
+memory does not follow the tokens: 90 MB for trl, 240 for mds, of 17 million tokens as of 67 million.
 """

@@ -32,7 +32,7 @@ class Found:
     state: State
     path: str | None  # the file that was looked into
     text: str | None = None
-    is_whole_file: bool = False  # a plain text file, or a part of one
+    is_text_file: bool = False  # the document is a plain text file, or a part of a long one
 
 
 def text_again(recipe: dict[str, Any], item: dict[str, Any], folders: Iterable[Path]) -> Found:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenization.hashing import text_hash
+from tokenization.ingest import text_files
 from tokenization.ingest.files import resolve_files
+from tokenization.ingest.set_aside import SetAsideRows
 from tokenization.tracing.sources import line_begin, piece_at, text_again
 from tokenization.tracing.spelling import Spelled, whole_characters, within
 
@@ -95,3 +98,22 @@ def test_a_row_is_found_in_every_format_and_only_its_part_is_read(tmp_path: Path
     (file,) = resolve_files("c.parquet", tmp_path, source="s")
     piece, place = piece_at(file, 5)
     assert piece is not None and (piece.start, piece.stop, place) == (2, 3, 5)
+
+
+def test_a_part_of_a_long_text_file_is_found_by_the_line_it_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "LONGEST", 300)
+    monkeypatch.setattr(text_files, "PART", 200)
+    content = "".join(f"Line {number} of a long file.\n" for number in range(1, 60))
+    (tmp_path / "long.txt").write_text(content)
+    (file,) = resolve_files("long.txt", tmp_path, source="s")
+    parts = list(text_files.iter_parts(file, SetAsideRows()))
+    assert len(parts) > 5 and "".join(part.text for part in parts) == content
+    recipe = {"sources": [{"name": "s", "kind": "text", "path": "long.txt"}], "cleaning": {}}
+    for part in parts:
+        item = {"source": "s", "file": "long.txt", "place": part.place,
+                "content_hash": text_hash(part.text).hex()}  # fmt: skip
+        found = text_again(recipe, item, [tmp_path])
+        assert found.is_text_file and found.text == part.text
+        assert content.splitlines()[part.place - 1] == part.text.splitlines()[0]
