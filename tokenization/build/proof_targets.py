@@ -26,6 +26,7 @@ from tokenization.build.proof_template import (
     PROBE,
     SYSTEM,
     TOOL,
+    UNSEEN,
     USER,
     Message,
     Prompt,
@@ -253,12 +254,14 @@ class TargetProof:
     def _behind_header(self, view: View, place: int, text: str) -> int:
         """Where the content of a message begins: what stands before it does not depend on it."""
         message = view.messages[place]
-        probe = {key: message[key] for key in ("role", "name") if key in message} | {"content": PROBE}
-        probed = view.render_with(place, probe).text
-        start = probed.rfind(PROBE)
-        if start < 0 or not text.startswith(probed[:start]):
-            raise Unprovable(f"message {view.origin[place]} does not begin with its role's header")
-        return start
+        own = {key: message[key] for key in ("role", "name") if key in message}
+        size = len(message.get("content") or "")
+        for probe in (PROBE, UNSEEN * size):  # a template may look at how long the content is
+            probed = view.render_with(place, own | {"content": probe}).text if probe else ""
+            start = probed.rfind(probe)
+            if probe and start >= 0 and text.startswith(probed[:start]):
+                return start
+        raise Unprovable(f"message {view.origin[place]} does not begin with its role's header")
 
     def _behind_bare_prompt(self, view: View, place: int, text: str) -> int:
         """The session opens with the answer, and the template cannot prompt for it or prompts otherwise."""

@@ -190,7 +190,10 @@ class Planner:
             for value in message.values()
             if isinstance(value, SymbolicText)
         }
-        plan = self._planned(shape, view)
+        try:
+            plan = self._planned(shape, view)
+        except NotSymbolic:  # where white space alone stands
+            return None
         return None if plan.refusal else plan
 
     def _planned(self, shape: Any, view: SymbolicView) -> Plan:

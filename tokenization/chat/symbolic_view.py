@@ -89,8 +89,10 @@ class SymbolicView(View):
     ) -> list[tuple[int, int]] | None:
         """Wherever its slots stand."""
         content = self.content(place)
-        if not isinstance(content, SymbolicText):
+        if not content:
             return []
+        if not isinstance(content, SymbolicText):
+            raise NotSymbolic("where white space alone stands, only the session's own rendering says")
         found = self.ledger.places_in(text, self.ledger.slot(content.plain))
         return [(start, start + 1) for start in found]
 

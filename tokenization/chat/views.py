@@ -126,8 +126,7 @@ class DirectView(View):
         self, text: str, place: int, count: int, prompt: Prompt | None = None
     ) -> list[tuple[int, int]] | None:
         """Found by rendering a stub in the content's place: what stands around it must be what stands here."""
-        content = self.content(place)
-        if not content.strip():
+        if not self.content(place):
             return []
         base = self.render(count, prompt).text
         stub = self.bound.shown({**self.session[self.origin[place]], "content": STUB}, self.as_json)

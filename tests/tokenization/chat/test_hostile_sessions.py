@@ -70,6 +70,7 @@ EXAMPLES = settings(deadline=None, max_examples=15, suppress_health_check=list(H
 @example([[turns(1)[0], turns(1)[0], turns(1)[1], turns(1)[1]]])
 @example([[{"role": "system", "content": "Qz9Probe9zQ"}, {"role": "system", "content": "s", "train": True}]])
 @example([[{"role": "user", "content": "\ud800"}, {"role": "assistant", "content": "<|im_end|>\udc00"}]])
+@example([[{"role": "system", "content": "\u2028", "reasoning_content": "r", "train": True}]])
 def test_every_hostile_session_is_proven_or_set_aside_with_a_reason(
     template: str, option: str, sessions: list[list[dict[str, Any]]]
 ) -> None:
@@ -111,6 +112,7 @@ def shared_templates() -> Iterator[str]:
 @pytest.mark.parametrize("template", [*chat_templates.EVERY, *shared_templates()])
 @EXAMPLES
 @given(SESSIONS)
+@example([[{"role": "system", "content": "<|endoftext|>", "train": True}]])
 def test_templates_of_every_habit_prove_hostile_sessions(
     template: str, sessions: list[list[dict[str, Any]]]
 ) -> None:
