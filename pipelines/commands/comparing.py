@@ -52,6 +52,8 @@ def lines(found: Comparison) -> Iterator[str]:
     for each in found.set_aside:
         yield f"set aside, {each.key}: {each.before or 0:,} → {each.after or 0:,}"
     yield f"the same in every way: {found.unchanged:,} items"
+    if found.unseen:
+        yield f"drawn in neither: {found.unseen:,}"
     for change in found.changes:
         yield from _change(change)
 

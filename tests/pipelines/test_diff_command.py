@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from builds_read import items_of
 from corruptions import train_on_a_prompt
-from small_recipes import Project, json_lines, question_rows, talk_rows, web_rows
+from small_recipes import MARKERS, Project, json_lines, question_rows, talk_rows, web_rows, write_tokenizer
 
 from tokenization.comparing.compare import CHANGES, FLAGS, UNTOLD, Change, Comparison, compare
 from tokenization.comparing.manifests import CAUSES
@@ -40,7 +40,7 @@ def test_a_build_is_the_same_as_itself(good: Project) -> None:
     line = json.loads(good.run("diff", good.out, good.out, "--json").stdout)
     assert line["same"] and not line["changes"] and not line["recipe"]
     assert list(line) == [
-        "same", "before", "after", "recipe", "made_with", "totals", "set_aside", "unchanged", "changes",
+        "same", "before", "after", "recipe", "made_with", "totals", "set_aside", "unchanged", "unseen", "changes",
     ]  # fmt: skip
 
 
@@ -153,6 +153,21 @@ def test_another_system_prompt_changes_tokens_of_those_that_have_none(mine: Proj
     assert "chat.default_system" in changes["ids"].why
     assert changes["weight"].sources == {"questions": sum(name[0] == "questions" for name in without - gone)}
     assert changes["weight"].why == ["sources[questions].weight"]
+
+
+def test_another_tokenizer_leaves_no_item_the_same(mine: Project, tmp_path: Path) -> None:
+    kept = {(source, item) for _, source, item in items_of(mine.out)}
+    other = write_tokenizer(tmp_path / "other", markers=("<|extra|>", *MARKERS))  # every id is another one
+    mine.save(tokenizer={"path": str(other)})
+    found = rebuilt(mine)
+    changes = told(found)
+    both = kept & {(source, item) for _, source, item in items_of(mine.out)}
+    assert found.unchanged == 0 and found.unseen and len(both) > 300
+    drawn = {name for way in ("drawn_now", "not_drawn_now") if way in changes for name in names(changes[way])}
+    assert len(both - names(changes["ids"]) - drawn) == found.unseen
+    assert set(changes["ids"].why) == {"tokenizer.path", "tokenizer.fingerprint"} and "mask" not in changes
+    parted = [sample["first_difference"] for sample in changes["ids"].samples if "first_difference" in sample]
+    assert len(parted) > 300 and all(each["before"]["id"] != each["after"]["id"] for each in parted)
 
 
 def test_texts_that_a_smaller_share_does_not_draw_are_told_apart_from_those_that_are_gone(

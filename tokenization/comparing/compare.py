@@ -68,6 +68,9 @@ class Comparison:
     totals: dict[str, dict[str, tuple[int, int]]]
     set_aside: list[Difference]  # source: reason, where the counts differ
     unchanged: int  # items that are the same in every way
+    unseen: (
+        int  # items that neither dataset shows: drawn in neither, so that nothing is known of their tokens
+    )
     changes: list[Change]
 
     def as_json(self) -> dict[str, Any]:
@@ -81,11 +84,11 @@ def compare(before: Path, after: Path, *, limit: int = 5) -> Comparison:
     same = old.manifest["fingerprint"] == new.manifest["fingerprint"]
     recipe = recipe_differences(old.manifest, new.manifest)
     made_with = facts(old.manifest, new.manifest)
-    unchanged, changes = 0, []
+    unchanged, unseen, changes = 0, 0, []
     if same:
         unchanged = sum(source["items"] for source in new.manifest["sources"].values())
     else:
-        unchanged, found = _changes(old, new)
+        unchanged, unseen, found = _changes(old, new)
         for change, rows in found.items():
             told = why(change, recipe, made_with)
             changes.append(_change(change, rows, told, old, new, limit))
@@ -98,6 +101,7 @@ def compare(before: Path, after: Path, *, limit: int = 5) -> Comparison:
         totals=totals(old.manifest, new.manifest),
         set_aside=_set_aside(old.manifest, new.manifest),
         unchanged=unchanged,
+        unseen=unseen,
         changes=changes,
     )
 
@@ -121,8 +125,9 @@ def _set_aside(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Diff
     return differences(counts(before), counts(after))
 
 
-def _changes(old: Build, new: Build) -> tuple[int, dict[str, pl.DataFrame]]:
-    """How many items are the same, and those of each change; columns of the later build end in _after."""
+def _changes(old: Build, new: Build) -> tuple[int, int, dict[str, pl.DataFrame]]:
+    """How many items are the same, how many neither shows, and those of each change; columns of the later build end in
+    _after."""
     import polars as pl
 
     pairs, changed, removed, added = matched(items_of(old), items_of(new))
@@ -138,7 +143,8 @@ def _changes(old: Build, new: Build) -> tuple[int, dict[str, pl.DataFrame]]:
     for name, rows in unlisted:
         found[name] = pl.concat([found[name], rows], how="diagonal")
     same = flagged.filter(~pl.any_horizontal(f"is_{name}" for name in flags))
-    return len(same), {name: found[name] for name in CHANGES if len(found[name])}
+    unseen = len(same.filter(pl.col("shown") == 0))
+    return len(same) - unseen, unseen, {name: found[name] for name in CHANGES if len(found[name])}
 
 
 def matched(
@@ -176,8 +182,8 @@ def _flags(old: Build, new: Build) -> dict[str, pl.Expr]:
     both_shown = (pl.col("shown") > 0) & (pl.col("shown_after") > 0)
     whole = (pl.col("shown") == pl.col("tokens")) & (pl.col("shown_after") == pl.col("tokens_after"))
     same_tokenizer = old.manifest["tokenizer"]["fingerprint"] == new.manifest["tokenizer"]["fingerprint"]
-    told_apart = whole | differs("tokens") | pl.lit(not same_tokenizer)
-    other_ids = both_shown & ~differs("cuts") & differs("ids") & told_apart
+    told_apart = whole | pl.lit(not same_tokenizer)
+    other_ids = ~differs("cuts") & (differs("tokens") | (both_shown & differs("ids") & told_apart))
     return {
         "ids": other_ids,
         "mask": is_chat & both_shown & ~differs("cuts") & ~differs("ids") & differs("mask"),
@@ -243,7 +249,7 @@ def _change(change: str, rows: pl.DataFrame, told: list[str], old: Build, new: B
     samples = []
     for row in rows.head(limit).to_dicts():
         sample = _sample(row)
-        if change in ("ids", "mask") and not row["cuts"]:
+        if change in ("ids", "mask") and not row["cuts"] and row["shown"] and row["shown_after"]:
             sample |= first_difference(old, new, row)
         samples.append(sample)
     return Change(change, len(rows), sources, reasons, told, samples)
@@ -256,6 +262,10 @@ def _sample(row: dict[str, Any]) -> dict[str, Any]:
         told["reason"] = row["reason"]
     for name in ("item", "place", "split", "tokens", "targets", "shown", "cuts", "weight", "actions"):
         before, after = row[name], row.get(f"{name}_after")
-        if before != after and row.get("item_after") is not None and (name != "weight" or after is not None):
+        if (
+            before != after
+            and row.get("item_after") is not None
+            and (name != "weight" or None not in (before, after))
+        ):
             told[f"{name}_differs"] = [before, after]
     return told

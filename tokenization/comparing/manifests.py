@@ -34,7 +34,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "ids": _RENDERED,
     "mask": _RENDERED,
     "weight": ("sources", "chat.roles"),
-    "shown": ("mixture", "seed", "window", "validation", "encode_all", "pretrain", "sources"),
+    "shown": ("mixture", "seed", "window", "validation", "encode_all", "pretrain", "sources", *_RENDERED),
 }
 
 
