@@ -155,6 +155,7 @@ def test_another_system_prompt_changes_tokens_of_those_that_have_none(mine: Proj
     assert changes["weight"].why == ["sources[questions].weight"]
 
 
+@pytest.mark.slow
 def test_another_tokenizer_leaves_no_item_the_same(mine: Project, tmp_path: Path) -> None:
     kept = {(source, item) for _, source, item in items_of(mine.out)}
     other = write_tokenizer(tmp_path / "other", markers=("<|extra|>", *MARKERS))  # every id is another one
@@ -170,6 +171,7 @@ def test_another_tokenizer_leaves_no_item_the_same(mine: Project, tmp_path: Path
     assert len(parted) > 300 and all(each["before"]["id"] != each["after"]["id"] for each in parted)
 
 
+@pytest.mark.slow
 def test_texts_that_a_smaller_share_does_not_draw_are_told_apart_from_those_that_are_gone(
     mine: Project,
 ) -> None:
