@@ -97,6 +97,17 @@ class PlainSessions:
             place = data.find(wanted, int(edges[message + 1]) - base if inside else place + 1)
         return found
 
+    def containing_byte_from(self, least: int) -> BoolArray:
+        """Which messages' UTF-8 holds a byte of this value or a higher one: bool [num_messages]."""
+        found = np.zeros(len(self.content), bool)
+        edges = self.edges
+        data = (
+            _bytes_of(self.content)[int(edges[0]) : int(edges[-1])] if len(found) else np.zeros(0, np.uint8)
+        )
+        at = places_of(data, lambda block: block >= least)
+        found[np.searchsorted(edges, at + int(edges[0]), side="right") - 1] = True
+        return found
+
     def by_roles(self) -> dict[bytes, IntArray]:
         """The sessions (int64, ascending) of each sequence of roles; the key is their uint32 numbers."""
         counts = np.diff(self.offsets)

@@ -15,11 +15,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
+from tokenization.plain_sessions import PlainSessions
+from tokenization.sequences import BoolArray
+
 # Private-use planes: slots of skeletons in 15, stand-ins for typed tokens and marks in 16.
 FIRST_SLOT, LAST_SLOT = 0xF0000, 0xFFFFD
 FIRST_TYPED, LAST_TYPED = 0x100000, 0x10FFEF
 GENERATION_START, GENERATION_STOP = "\U0010fff0", "\U0010fff1"
 RESERVED = "\U000f0000-\U0010ffff"
+FIRST_OF_PRIVATE_PLANES = 0xF3  # of characters from U+C0000 on this or a higher byte is the first in UTF-8
 SLOT_PATTERN = re.compile("[\U000f0000-\U000ffffd]")
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"  # structure in every template, a token in some tokenizers
@@ -65,6 +71,13 @@ class ControlTokens:
             if pattern.search(text):
                 return True
         return False
+
+    def may_be_typed(self, plain: PlainSessions) -> BoolArray:
+        """Where `escape` may change a text: bool [num_messages]. It is sure to leave the others as they are."""
+        found = np.zeros(len(plain.content), bool)
+        for first in sorted(set(self._firsts)):
+            found |= plain.containing(first)
+        return found | plain.containing_byte_from(FIRST_OF_PRIVATE_PLANES)
 
     def escape(self, value: Any) -> Any:
         """The same JSON value with typed control tokens hidden, in keys as in values."""

@@ -13,13 +13,14 @@ Price: about 5 µs a message beside encoding, reading its columns included.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenization.chat.agreement import Agreement
 from tokenization.chat.assembly import Layout
 from tokenization.chat.cases import Case
 from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
@@ -69,11 +70,12 @@ def render_groups(renderer: Renderer, plain: PlainSessions, prompted: Collection
     blocks: list[Block] = []
     aside: list[SetAside] = []
     left = [~ready]
+    agreement = Agreement(renderer, plain)
     with renderer.lock:
         for sessions in plain.by_roles().values():
             sessions = sessions[ready[sessions]]
             if len(sessions):
-                made, refused, missed = _group(renderer, plain, sessions, everything)
+                made, refused, missed = _group(agreement, sessions, everything)
                 blocks += made
                 aside += refused
                 left.append(_flags(len(plain), missed))
@@ -102,9 +104,10 @@ def _flags(count: int, places: IntArray) -> BoolArray:
 
 
 def _group(
-    renderer: Renderer, plain: PlainSessions, sessions: IntArray, everything: bool
+    agreement: Agreement, sessions: IntArray, everything: bool
 ) -> tuple[list[Block], list[SetAside], IntArray]:
     """The blocks of sessions with the same roles; what is refused; the sessions left to single cases."""
+    renderer, plain = agreement.renderer, agreement.plain
     messages = plain.messages(int(sessions[0]))
     keys = tuple(message_key(message) for message in messages)
     verdict = renderer.verdict(messages)
@@ -128,11 +131,10 @@ def _group(
         return Case(int(plain.rows[session]), own, None, keys, verdict.targets, shape[3], everything)
 
     if plan.is_supposed:
-        tried = [renderer.is_as_planned(plan, case_of(own)) for own in sessions[:PROBATION].tolist()]
-        if 2 * sum(tried) < len(tried):
+        tried = _agreeing(agreement, plan, sessions[:PROBATION], case_of)
+        if 2 * tried.sum() < len(tried):
             return [], [], np.sort(np.concatenate([sessions, missed]))
-        tried += [renderer.is_as_planned(plan, case_of(own)) for own in sessions[PROBATION:].tolist()]
-        holds = np.array(tried, bool)
+        holds = np.concatenate([tried, _agreeing(agreement, plan, sessions[PROBATION:], case_of)])
         sessions, missed = sessions[holds], np.sort(np.concatenate([missed, sessions[~holds]]))
     elif not all(renderer.bears_out(plan, case_of(own)) for own in sessions[::SAMPLE_EVERY].tolist()):
         return [], [], np.concatenate([sessions, missed])
@@ -148,6 +150,12 @@ def _group(
         if len(sessions)
     ]
     return blocks, [], missed
+
+
+def _agreeing(ask: Agreement, plan: Plan, sessions: IntArray, case_of: Callable[[int], Case]) -> BoolArray:
+    """Which of these sessions are rendered as a plan of suppositions says: bool [m]."""
+    values = [_column(slot, ask.plain, sessions) for slot in plan.slots]
+    return ask.of(plan, sessions, case_of, [_filled(sequence.whole, values) for sequence in plan.sequences])
 
 
 def _is_columnar(plan: Plan) -> bool:

@@ -16,12 +16,14 @@ import datetime
 import json
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -30,6 +32,7 @@ from tokenization.chat.control import FIRST_TYPED, GENERATION_START, GENERATION_
 
 MAX_CHARACTERS = 64 << 20  # of one rendering, or of one string made on the way
 MAX_ITERATIONS = 1_000_000  # of `range` loops in one rendering
+PIECES = 16  # of a rendering that are looked at together
 DEFAULT_DATE = datetime.date(2026, 1, 1)
 
 _MARKS = re.compile(f"[{GENERATION_START}{GENERATION_STOP}]")
@@ -56,8 +59,10 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(["+", "*", "**"])
 
-    def __init__(self, date: datetime.date) -> None:
+    def __init__(self, date: datetime.date, *, marks: bool = True) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+        self.code_generator_class = _Code
+        self.marks = marks  # whether `{% generation %}` writes them
         self._iterations = 0
         self.filters["tojson"] = to_json
         self.globals.update(
@@ -106,6 +111,26 @@ def _bounded_product(operation: str, left: Any, right: Any) -> Any:
     return left * right
 
 
+class _Code(CodeGenerator):
+    """Python for templates in which a text beside a short written one is added without a look at its length: half of a
+    message's sums are such, and MAX_ITERATIONS of them come to MAX_CHARACTERS."""
+
+    def visit_Add(self, node: nodes.BinExpr, frame: Any) -> None:
+        if not (_is_short(node.left) or _is_short(node.right)):
+            super().visit_Add(node, frame)
+            return
+        self.write("(")
+        self.visit(node.left, frame)
+        self.write(" + ")
+        self.visit(node.right, frame)
+        self.write(")")
+
+
+def _is_short(part: nodes.Expr) -> bool:
+    most = MAX_CHARACTERS // MAX_ITERATIONS
+    return isinstance(part, nodes.Const) and type(part.value) is str and len(part.value) <= most
+
+
 class Generation(Extension):
     """`{% generation %}`: marks around its block, so that nesting and captured blocks keep their place."""
 
@@ -115,6 +140,8 @@ class Generation(Extension):
         """The block in a scope of its own, as a call block's is, without the call: 4 us of every answer."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        if not getattr(self.environment, "marks", True):
+            return [nodes.Scope(body).set_lineno(line)]
         start, stop = (
             nodes.Output([nodes.TemplateData(mark)]).set_lineno(line)
             for mark in (GENERATION_START, GENERATION_STOP)
@@ -184,17 +211,25 @@ class CompiledTemplate:
 
     def render(self, variables: Mapping[str, Any]) -> Text:
         """The text for these variables; a TemplateFailure where the template raises."""
+        return split_marks(self.text(self.with_globals(variables)))
+
+    def with_globals(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """All that the template can name."""
+        return {**self._globals, **variables}
+
+    def text(self, names: dict[str, Any]) -> str:
+        """What is written where the template can name these, marks included, as `render` says."""
         self.environment.begin()
         try:
             context = jinja2.runtime.new_context(
                 self.environment,
                 self._template.name,
                 self._template.blocks,
-                {**self._globals, **variables},
+                names,
                 shared=True,
                 globals=self._globals,
             )
-            return split_marks("".join(self._bounded(context)))
+            return "".join(self._bounded(context))
         except TemplateFailure:
             raise
         except RecursionError as error:
@@ -204,13 +239,19 @@ class CompiledTemplate:
         except (AttributeError, MemoryError) as error:
             raise TemplateFailure(f"{type(error).__name__}: {error}") from error
 
-    def _bounded(self, context: jinja2.runtime.Context) -> Iterator[str]:
+    def _bounded(self, context: jinja2.runtime.Context) -> list[str]:
+        """The pieces of one rendering, a few at a time, for one may be MAX_CHARACTERS long itself."""
+        written = self._template.root_render_func(context)
+        pieces: list[str] = []
         characters = 0
-        for piece in self._template.root_render_func(context):
-            characters += str.__len__(piece)
+        while few := list(islice(written, PIECES)):
+            characters += sum(map(str.__len__, few))
             if characters > MAX_CHARACTERS:
                 raise TemplateFailure(f"the rendering is above {MAX_CHARACTERS:,} characters")
-            yield piece
+            pieces += few
+            if len(few) < PIECES:
+                break
+        return pieces
 
 
 def split_marks(marked: str) -> Text:

@@ -181,6 +181,11 @@ class BoundTemplate:
     def compiled(self) -> CompiledTemplate:
         return self.template.compile()
 
+    @cached_property
+    def unmarked(self) -> CompiledTemplate:
+        """The same template without marks around what `{% generation %}` holds."""
+        return self.template.compile(ChatEnvironment(self.template.date, marks=False))
+
     # -- what the template is given ---------------------------------------------------------------------
 
     def prepare(
@@ -202,8 +207,7 @@ class BoundTemplate:
 
     def shown(self, message: Message, as_json: Callable[[Any], str] = to_json) -> Message:
         """One message as the template looks for it: its role's header, its reasoning, its calls."""
-        role = message["role"]
-        made: Message = {"role": role if self.template.builtin else self.policy[role].header}
+        made: Message = {"role": self.header_of(message["role"])}
         made["content"] = message.get("content", "")
         reasoning = message.get("reasoning_content")
         if reasoning is not None and self.reasoning_field:
@@ -216,6 +220,10 @@ class BoundTemplate:
         if "tool_calls" in made and self.takes_arguments_as_text:
             made["tool_calls"] = [_with_text_arguments(call, as_json) for call in made["tool_calls"]]
         return made
+
+    def header_of(self, role: str) -> str:
+        """What the template is told of a message's role."""
+        return role if self.template.builtin else self.policy[role].header
 
     def _inserted_system(self, has_tools: bool) -> str | None:
         if self.default_system == "template":
@@ -248,6 +256,12 @@ class BoundTemplate:
         prompt: Prompt | None,
         compiled: CompiledTemplate,
     ) -> Text:
+        return compiled.render(self.variables(messages, tools, prompt))
+
+    def variables(
+        self, messages: Sequence[Message], tools: Sequence[Any] | None, prompt: Prompt | None
+    ) -> dict[str, Any]:
+        """What the template is given."""
         variables: dict[str, Any] = {
             **self.template.named_tokens,
             **(self.variants[prompt.variant] if prompt else self.kwargs),
@@ -258,7 +272,7 @@ class BoundTemplate:
         }
         if prompt and self.offers_role_prompts:
             variables |= {"generation_role": prompt.role, "generation_name": prompt.name}
-        return compiled.render(variables)
+        return variables
 
     # -- what probing found -----------------------------------------------------------------------------
 

@@ -87,6 +87,17 @@ def hostile_sessions(text: st.SearchStrategy[str]) -> st.SearchStrategy[list[lis
     return st.lists(st.lists(message, max_size=6), min_size=1, max_size=4)
 
 
+def in_turn(text: st.SearchStrategy[str]) -> st.SearchStrategy[list[list[dict[str, Any]]]]:
+    """A few sessions of questions and answers in turn, which strict templates take too."""
+    said = st.lists(text, min_size=2, max_size=6).filter(lambda texts: len(texts) % 2 == 0)
+    session = said.map(
+        lambda texts: [
+            {"role": ("user", "assistant")[place % 2], "content": own} for place, own in enumerate(texts)
+        ]
+    )
+    return st.lists(session, min_size=1, max_size=4)
+
+
 def turns(count: int) -> list[dict[str, Any]]:
     """That many questions and answers."""
     return [{"role": ("user", "assistant")[i % 2], "content": f"{i}"} for i in range(2 * count)]

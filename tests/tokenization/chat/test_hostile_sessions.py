@@ -12,7 +12,7 @@ import chat_templates
 import numpy as np
 import pytest
 from chats import byte_tokenizer
-from hostile import SHARED, TYPED, Ask, hostile_sessions, hostile_texts, turns
+from hostile import SHARED, TYPED, Ask, hostile_sessions, hostile_texts, in_turn, turns
 from hypothesis import HealthCheck, example, given, settings
 
 from tokenization.chat.rendering import Rendered, Renderer
@@ -188,7 +188,7 @@ def test_hostile_sessions_of_real_tokenizers_are_proven_or_set_aside(
     proven = 0
 
     @EXAMPLES
-    @given(hostile_sessions(hostile_texts(typed)))
+    @given(hostile_sessions(hostile_texts(typed)) | in_turn(hostile_texts(typed)))
     @example([[]])
     @example([turns(300)])
     @example([[{"role": "assistant", "content": "first"}, *turns(2)]])

@@ -33,6 +33,9 @@ def rendered(source: str, **variables: object) -> str:
         "{{ [0] * 1000000000 }}",
         "{{ 10 ** 10000000 }}",
         "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='') %}{% for i in range(100) %}{% set ns.x = ns.x + '"
+        + "y" * 1_000_000
+        + "' %}{% endfor %}",
         "{% set x = 'y' * 1000000 %}{% for i in range(1000) %}{{ x }}{% endfor %}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{{ raise_exception('on purpose') }}",
@@ -63,6 +66,15 @@ def test_generation_marks_keep_their_place_through_macros_and_captured_blocks() 
     assert text.text == "pre[one!]two!"
     assert [text.text[a:b] for a, b in text.marks] == ["one", "two"]
     assert split_marks("plain").marks == ()
+
+
+def test_without_marks_the_text_is_the_same() -> None:
+    source = "{% set x %}a{% generation %}b{{ m + 'c' }}{% endgeneration %}{% endset %}{{ x + 'd' + x }}"
+    marked = CompiledTemplate(source, ChatEnvironment(DATE))
+    bare = CompiledTemplate(source, ChatEnvironment(DATE, marks=False))
+    names = {"m": "m"}
+    assert bare.text(bare.with_globals(names)) == marked.render(names).text == "abmcdabmc"
+    assert len(marked.text(marked.with_globals(names))) == len("abmcdabmc") + 4
 
 
 def test_a_bad_template_is_a_recipe_error_and_names_the_line() -> None:
