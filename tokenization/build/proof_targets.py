@@ -256,7 +256,7 @@ class TargetProof:
         message = view.messages[place]
         own = {key: message[key] for key in ("role", "name") if key in message}
         size = len(message.get("content") or "")
-        for probe in (PROBE, UNSEEN * size):  # a template may look at how long the content is
+        for probe in (UNSEEN * size, PROBE):  # a template may look at how long the content is
             probed = view.render_with(place, own | {"content": probe}).text if probe else ""
             start = probed.rfind(probe)
             if probe and start >= 0 and text.startswith(probed[:start]):

@@ -239,14 +239,19 @@ class TargetFinder:
     def _behind_header(self, view: View, place: int, text: str) -> int:
         """The constant header of a role without a generation prompt of its own."""
         message = view.messages[place]
-        stub = {key: message[key] for key in ("role", "name") if key in message} | {"content": STUB}
-        probed = view.render_with(place, stub).text
-        header = probed[: probed.find(STUB)] if STUB in probed else None
+        own = {key: message[key] for key in ("role", "name") if key in message}
+        content = message.get("content")
+        # A template may look at how long the content is; a symbolic one is as long as its session's.
+        size = len(content) if isinstance(content, str) else 0
+        header = None
+        for stub in (STUB * size, STUB):
+            probed = view.render_with(place, own | {"content": stub}).text if stub else ""
+            header = probed[: probed.find(stub)] if stub and stub in probed else None
+            if header is not None and text.startswith(header):
+                return len(header)
         if header is None:
             raise Refusal("role_not_rendered", f"the template renders nothing for role {view.roles[place]!r}")
-        if not text.startswith(header):
-            raise Refusal("prompt_not_prefix", f"message {place} does not begin with its role's header")
-        return len(header)
+        raise Refusal("prompt_not_prefix", f"message {place} does not begin with its role's header")
 
     def _behind_constant_prompt(self, view: View, place: int, text: str, prompt: Prompt) -> int:
         """The session opens with the answer and the template cannot prompt without a turn before it."""

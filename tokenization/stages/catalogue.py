@@ -28,7 +28,7 @@ CODES = {
     "tokenizer": "1",
     "draw": "2",
     "leaks": "1",
-    "tokens": "6",
+    "tokens": "7",
     "windows": "4",
     "preview": "4",
     "candidate": "7",
