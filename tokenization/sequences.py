@@ -64,6 +64,13 @@ def offsets_of(lengths: NDArray[np.integer]) -> IntArray:
     return offsets
 
 
+def others_than(rows: IntArray, count: int) -> IntArray:
+    """The numbers below `count` that are not among these, ascending."""
+    is_other = np.ones(count, bool)
+    is_other[rows] = False
+    return np.flatnonzero(is_other)
+
+
 def gathered(values: NDArray[Any], offsets: IntArray, pieces: IntArray) -> NDArray[Any]:
     """Pieces of a flat array end to end: `values[offsets[p]:offsets[p + 1]]` for one p of `pieces` after another.
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 
 from tokenization.chat.roles import TOOL
 from tokenization.plain_sessions import PlainSessions, plain_sessions
+from tokenization.sequences import others_than
 
 CODE = "2"  # of what `prompt_texts` gives
 UNIT = "bytes of UTF-8"
@@ -60,7 +62,7 @@ def prompt_texts(
     """The prompts of these sessions, each the JSON of its normalised messages (large_string); `plain` are those that
     are roles and texts alone, where they have been read already."""
     found = _plain_messages(plain_sessions(sessions) if plain is None else plain, trained_roles)
-    others = np.setdiff1d(np.arange(len(sessions)), found.rows)
+    others = others_than(found.rows, len(sessions))
     if len(others):
         found = _Messages.joined(found, _other_messages(sessions, others, trained_roles))
     answers = np.zeros(len(sessions), np.int64)
@@ -135,7 +137,10 @@ def _other_messages(
 
 def hashing() -> list[str]:
     """What the hashes depend on beside the texts: polars promises them within one of its versions."""
-    return [CODE, version("polars"), platform.machine()]
+    return [CODE, _version_of("polars"), platform.machine()]
+
+
+_version_of = lru_cache(version)  # a look into the package's metadata: 3 ms
 
 
 def _hashes(texts: pa.Array, seed: int = 0) -> NDArray[np.uint64]:
@@ -161,7 +166,7 @@ def _openings(content: pa.LargeStringArray, sizes: NDArray[np.int64]) -> dict[st
     messages = [np.flatnonzero(sizes >= length) for length in OPENINGS]
     data = content.cast(pa.large_binary())
     hashes = [
-        _hashes(pc.binary_slice(data.take(pa.array(own)), 0, length), seed=length)
+        _hashes(pc.binary_slice(data, 0, length).take(pa.array(own)), seed=length)
         for length, own in zip(OPENINGS, messages, strict=True)
     ]
     message = np.concatenate(messages)

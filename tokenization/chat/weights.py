@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tokenization.chat.outcome import Rendered
 from tokenization.chat.roles import Role
+from tokenization.sequences import others_than
 
 
 def sequence_weights(
@@ -30,7 +31,7 @@ def sequence_weights(
     mixed: set[int] = set()
     by_role = any(role.weight != 1 for role in policy.values())
     weighed = np.zeros(len(messages), bool)
-    rich = np.setdiff1d(np.arange(len(messages)), rendered.plain.rows)  # plain sessions have no weights
+    rich = others_than(rendered.plain.rows, len(messages))  # plain sessions have no weights
     if len(rich):
         weighed[rich] = pc.match_substring(messages.take(pa.array(rich)), '"weight":').to_numpy(
             zero_copy_only=False

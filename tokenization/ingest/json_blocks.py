@@ -30,7 +30,7 @@ def parse_block(
     block: bytes, text_field: str, id_field: str
 ) -> tuple[pa.LargeStringArray, pa.StringArray] | None:
     """(texts, ids as text or null) of lines that each are an object with a text; None where any line is else."""
-    edges = _line_edges(block)
+    edges = line_edges(block)
     if edges is None or text_field == id_field or not _is_utf8(block):
         return None
     starts, ends = edges
@@ -69,7 +69,7 @@ def ids_as_text(ids: pa.Array) -> pa.StringArray:
     return pc.if_else(pc.equal(ids, ""), pa.scalar(None, pa.string()), ids)
 
 
-def _line_edges(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def line_edges(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Where each line begins and ends, where each begins with `{` and ends with `}`: then no object spans two."""
     data = np.frombuffer(block, np.uint8)
     ends = places_of(data, lambda part: part == ord("\n"))

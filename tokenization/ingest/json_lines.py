@@ -34,13 +34,8 @@ def iter_blocks(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> It
         position += len(block)
 
 
-def iter_lines(stream: BinaryIO, start: int, stop: int, block_bytes: int) -> Iterator[list[bytes]]:
-    """Lists of lines without their line feeds; blank lines are in, so that places can be counted."""
-    return map(lines_of, iter_blocks(stream, start, stop, block_bytes))
-
-
 def lines_of(block: bytes) -> list[bytes]:
-    """A block's lines without their line feeds."""
+    """A block's lines without their line feeds; blank lines are in, so that places can be counted."""
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()

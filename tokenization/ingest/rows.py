@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import orjson
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from tokenization.ingest.chunks import Piece
 from tokenization.ingest.delimited import CellBatch, iter_cells
-from tokenization.ingest.json_lines import iter_lines
+from tokenization.ingest.json_lines import iter_blocks, lines_of
 from tokenization.ingest.json_values import iter_values
 from tokenization.ingest.opening import UnreadableInput, open_content
 from tokenization.ingest.set_aside import SetAsideRows
@@ -79,11 +80,29 @@ def _json_rows(
 
 @dataclass(frozen=True)
 class RawBlock:
-    """Rows of JSON as they came."""
+    """Rows of JSON as they came: values, or lines that are cut only where somebody asks for one."""
 
-    raws: list[bytes]
-    places: Sequence[int]  # [len(raws)]
+    places: Sequence[int]  # [num_rows]
     lines_read: int  # as in RowBatch
+    values: list[bytes] | None = None  # one of the two
+    lines: bytes = b""
+
+    @cached_property
+    def raws(self) -> list[bytes]:
+        """Each row, [num_rows]."""
+        return lines_of(self.lines) if self.values is None else self.values
+
+    @property
+    def first(self) -> bytes:
+        """The first row; nothing where there is none."""
+        if self.values is not None:
+            return self.values[0] if self.values else b""
+        return self.lines[: self.lines.find(b"\n")] if b"\n" in self.lines else self.lines
+
+    @property
+    def joined(self) -> bytes:
+        """All rows, a line feed between."""
+        return self.lines if self.values is None else b"\n".join(self.values)
 
 
 def raw_blocks(piece: Piece, batch_bytes: int = BATCH_BYTES) -> Iterator[RawBlock]:
@@ -91,14 +110,15 @@ def raw_blocks(piece: Piece, batch_bytes: int = BATCH_BYTES) -> Iterator[RawBloc
     place = 1
     with open_content(piece.file) as stream:
         is_lines = piece.file.format == "jsonl"
-        blocks = (
-            iter_lines(stream, piece.start, piece.stop, batch_bytes)
-            if is_lines
-            else iter_values(stream, batch_bytes)
-        )
-        for raws in blocks:
-            yield RawBlock(raws, range(place, place + len(raws)), len(raws) if is_lines else 0)
-            place += len(raws)
+        if is_lines:
+            for lines in iter_blocks(stream, piece.start, piece.stop, batch_bytes):
+                count = lines.count(b"\n") + (not lines.endswith(b"\n"))
+                yield RawBlock(range(place, place + count), count, lines=lines)
+                place += count
+            return
+        for values in iter_values(stream, batch_bytes):
+            yield RawBlock(range(place, place + len(values)), 0, values)
+            place += len(values)
 
 
 def parsed_block(piece: Piece, block: RawBlock, set_aside: SetAsideRows) -> RowBatch:

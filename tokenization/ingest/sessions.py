@@ -196,7 +196,7 @@ class _Collected:
                 yield
             return
         for block in unreadable_rows(piece, self.set_aside, raw_blocks(piece)):
-            columns = None if isinstance(block, RowBatch) else self._column_reader.read(block.raws)
+            columns = None if isinstance(block, RowBatch) else self._column_reader.read(block)
             if isinstance(block, RowBatch):
                 self.add_rows(index, piece, block)
             elif columns is None:
@@ -210,7 +210,8 @@ class _Collected:
         self._finish_rows()
         places = np.array(block.places, np.int64)
         others = np.flatnonzero(~columns.is_read).tolist()
-        rest = RawBlock([block.raws[i] for i in others], [block.places[i] for i in others], block.lines_read)
+        raws = [block.raws[i] for i in others] if others else []
+        rest = RawBlock([block.places[i] for i in others], block.lines_read, raws)
         self.add_rows(index, piece, parsed_block(piece, rest, self.set_aside))
         self._rows += len(columns.messages)
         self._bytes += columns.messages.nbytes

@@ -75,7 +75,7 @@ def _of_lines(piece: Piece, fields: Fields, set_aside: SetAsideRows) -> Iterator
             columns = parse_block(block, *fields)
             if columns is None:
                 lines = lines_of(block)
-                rows = RawBlock(lines, range(first, first + len(lines)), len(lines))
+                rows = RawBlock(range(first, first + len(lines)), len(lines), lines)
                 yield parsed_block(piece, rows, set_aside)
                 first += len(lines)
                 continue

@@ -153,3 +153,14 @@ def test_mapped_roles_and_named_fields_are_served_by_columns(tmp_path: Path) -> 
     fast, slow, served = both_ways(write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows))), options)
     assert served == 5 and fast.rows == slow.rows
     assert [m["role"] for m in fast.sessions[0]] == ["user", "assistant"]
+
+
+def test_two_rows_on_one_line_are_no_row_though_a_blank_line_makes_up_for_them(tmp_path: Path) -> None:
+    one = b'{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}'
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(one + one + b"\n\n" + one + b"\n")
+    ours, general, _ = both_ways(path, ChatOptions())
+    assert ours == general
+    path.write_bytes(one + b"\n" + one + b"\r\n" + one)
+    ours, general, in_columns = both_ways(path, ChatOptions())
+    assert ours == general and in_columns == 3
