@@ -20,6 +20,7 @@ UNDERLINE = "\x1b[1;7m"
 RESET = "\x1b[0m"
 TEXTS = {"content": "its content", "reasoning_content": "its reasoning"}
 PARTS = {
+    "inserted": "a system prompt that the template or the recipe puts in front",
     "header": "the header of its turn",
     "supplied": "what the prompt supplies before the answer",
     "template": "what the template writes into its answer",
@@ -112,7 +113,8 @@ def origin(traced: Traced) -> Iterator[str]:
             if where and session.characters
             else where or PARTS[session.part]
         )
-        yield f"  message   {session.number} ({session.role}): {told}"
+        number = "none" if session.number is None else session.number
+        yield f"  message   {number} ({session.role}): {told}"
         yield f"  rendered  {characters(traced.characters)} of the session as rendered"
     elif traced.document is not None:
         yield f"  document  {in_document(traced.document, traced.source, item['place'])}"

@@ -33,6 +33,8 @@ from tokenization.recipe.model import ChatSpec
 
 SAID = ("reasoning_content", "content")  # what a stand-in takes the place of
 FIRST_STAND_IN = 0xF0000  # a private-use plane, as no session of people has
+LAST_STAND_IN = "\U000ffffd"
+OWN_PROMPT = "a system prompt that the template writes by itself, or the recipe gives: the model reads it"
 _STAND_IN = re.compile("[\U000f0000-\U000ffffd]")
 LONGEST_MARKER = (
     64  # bytes: what may stand behind a rendering is the next turn's marker, which stops the answer
@@ -59,6 +61,9 @@ class ReadTurns:
     messages: list[Message]
     ends: list[int]  # [num_messages]  the token behind each turn, header counted with it
     texts: list[PlacedText]  # in their order; one that was not found is missing
+    inserted: int = (
+        0  # tokens in front that are nobody's message: a system prompt that the session does not have
+    )
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,8 @@ class Turns:
             rest = RoleSpan(1, total, "text", True, "pretraining text: every token is a target")
             return [span for span in (first, rest) if span.stop > span.start]
         read = self.read(token_bytes, item)
-        made: list[RoleSpan] = []
-        begin = 0
+        made = [RoleSpan(0, read.inserted, "system", False, OWN_PROMPT)] if read.inserted else []
+        begin = read.inserted
         for message, end in zip(read.messages, read.ends, strict=True):
             if end > begin:
                 made += split_by_mask(begin, end, message, mask)
@@ -104,13 +109,14 @@ class Turns:
         if rendered is None:
             return ReadTurns(messages, *searched(whole, messages, ends, item["spans"] or []))
         places, texts = rendered
-        cuts = np.searchsorted(ends, places, side="right")  # a token of two turns is the later one's
-        return ReadTurns(messages, cuts.tolist(), texts)
+        cuts = np.searchsorted(ends, places, side="right").tolist()  # a token of two turns is the later one's
+        return ReadTurns(messages, cuts[1:], texts, cuts[0] if places[0] else 0)
 
     def _rendered(
         self, whole: bytes, messages: Sequence[Message], item: Mapping[str, Any]
     ) -> tuple[list[int], list[PlacedText]] | None:
-        """The byte behind each message's turn, and the texts; None where the pieces are not the sequence's."""
+        """The byte behind what no message says and behind each message's turn, and the texts; None where the pieces are
+        not the sequence's."""
         if self.template is None:
             return None
         stood_in, texts = with_stand_ins(messages)
@@ -123,10 +129,30 @@ class Turns:
             return None
         ends = dict(zip(origin, _ends_in(full, firsts, shown), strict=True))
         cuts = list(itertools.accumulate((ends.get(place, 0) for place in range(len(messages))), max))
-        placed = _placed(whole, full, [text for _, _, text in texts], [*cuts[:-1], len(full)])
+        front = ends.get(-1) or self._own_prompt(full, shown, tools)
+        placed = _placed(whole, full, [text for _, _, text in texts], [front, *cuts[:-1], len(full)])
         if placed is None:
             return None
         return placed[0], [PlacedText(*texts[number][:2], *place) for number, place in placed[1]]
+
+    def _own_prompt(self, full: str, shown: Sequence[Message], tools: Any) -> int:
+        """How much in front of a rendering is a system prompt that the template writes where a session has none."""
+        if self.template is None or not shown or shown[0]["role"] == "system":
+            return 0
+        given: list[Message] = [{"role": "system", "content": LAST_STAND_IN}]
+        try:
+            alone = self.template.render(given, tools).text
+            before_others = self.template.render([*given, *shown], tools).text
+        except TemplateFailure:
+            return 0
+        others = before_others[len(alone) :]
+        front = len(full) - len(others)
+        if not before_others.startswith(alone) or not full.endswith(others):
+            return 0
+        own = full[
+            _common(alone, full) : max(front, 0)
+        ].strip()  # what a given prompt begins with is no prompt's
+        return front if own else 0
 
 
 def shown_messages(item: Mapping[str, Any]) -> list[Message]:
@@ -193,7 +219,9 @@ def _placed(
     said = np.concatenate([[0], np.cumsum(~_SPACE[raw])])  # how much of `dense` is before each byte
     placed: list[int] = np.searchsorted(said, [found[cut] for cut in cuts], side="left").tolist()
     for number, end in enumerate(placed):
-        line_end = _LINE_END.match(whole, end)  # the one behind a stop belongs to the turn that it ends
+        line_end = (
+            _LINE_END.match(whole, end) if end else None
+        )  # behind a stop it belongs to the turn that it ends
         end = line_end.end() if line_end else end
         placed[number] = end
     placed[-1] = len(whole)

@@ -31,7 +31,7 @@ CODES = {
     "tokens": "7",
     "windows": "4",
     "preview": "4",
-    "candidate": "7",
+    "candidate": "8",
 }
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenization.build.proof_template import Message
-from tokenization.build.turns import PlacedText, ReadTurns
+from tokenization.build.turns import OWN_PROMPT, PlacedText, ReadTurns
 from tokenization.tracing.spelling import Characters, whole_characters, within
 
 THINK = b"<think"
@@ -27,9 +27,9 @@ ANSWER = "assistant"
 class InSession:
     """Where a token stands in its session."""
 
-    number: int  # of the message, from 0
+    number: int | None  # of the message, from 0; None: the session has no such message
     role: str
-    part: str  # content | reasoning_content | header | supplied | template | stop | behind_stop | end
+    part: str  # content | reasoning_content | header | supplied | template | stop | behind_stop | end | inserted
     why: str
     characters: Characters | None  # of the message's text, where the token is in one
 
@@ -47,9 +47,12 @@ class SessionTokens:
 
 def in_session(sequence: SessionTokens, read: ReadTurns, token: int) -> InSession:
     """What this token of the sequence is."""
+    if token < read.inserted:
+        first = "the first token of a segment: nothing in the segment predicts it"
+        return InSession(None, "system", "inserted", OWN_PROMPT if token else first, None)
     number = next((place for place, end in enumerate(read.ends) if token < end), len(read.ends) - 1)
     message = read.messages[number]
-    turn = (read.ends[number - 1] if number else 0, read.ends[number])
+    turn = (read.ends[number - 1] if number else read.inserted, read.ends[number])
     begin = sum(map(len, sequence.token_bytes[:token]))
     end = begin + len(sequence.token_bytes[token])
     whole = b"".join(sequence.token_bytes)

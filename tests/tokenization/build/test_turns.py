@@ -130,6 +130,24 @@ def test_texts_are_searched_for_where_a_template_looks_into_them() -> None:
     assert [role for role, _ in turns] == ["user", "assistant"] and "fine" in turns[1][1]
 
 
+def test_a_system_prompt_that_nobody_said_is_a_turn_of_its_own() -> None:
+    own = (
+        "{%- if messages[0].role != 'system' %}{{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{%- endif %}"
+    )
+    tokenizer = byte_tokenizer(chat_templates.MARKERS)
+    said = [user("a"), assistant("Be kind.")]
+    (turns,) = turns_of(own + chat_templates.CHATML, tokenizer, said)
+    assert turns == [
+        ("system", "<|im_start|>system\nBe kind.<|im_end|>\n"),
+        ("user", "<|im_start|>user\na<|im_end|>\n"),
+        ("assistant", "<|im_start|>assistant\nBe kind.<|im_end|>\n"),
+    ]
+    given = [system("Be kind."), *said]
+    assert turns_of(own + chat_templates.CHATML, tokenizer, given) == [turns]
+    (bare,) = turns_of("{{ bos_token }}" + chat_templates.CHATML, tokenizer, said)
+    assert [role for role, _ in bare] == ["user", "assistant"]
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("template", ["ct-llama-2-chat", "trl-qwen3", "ct-vicuna", "trl-glm4moe"])
 def test_turns_under_a_tokenizer_that_puts_spaces_before_texts(shared: Path, template: str) -> None:
