@@ -30,7 +30,7 @@ CODES = {
     "leaks": "1",
     "tokens": "7",
     "windows": "4",
-    "preview": "4",
+    "preview": "5",
     "candidate": "8",
 }
 
