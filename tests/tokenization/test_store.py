@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,8 @@ def write_many(root: str) -> int:
 
 
 def test_two_processes_may_fill_one_store(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert pool.map(write_many, [str(tmp_path)] * 2) == [40, 40]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(write_many, [str(tmp_path)] * 2)) == [40, 40]
     store = Store(tmp_path)
     assert [store.meta("rows", f"{number:032x}")["n"] for number in range(40)] == list(range(40))
     assert len(files(tmp_path)) == 40
