@@ -275,11 +275,12 @@ class TargetProof:
         message = view.session[view.origin[place]] if view.origin[place] >= 0 else {}
         if not message.get("reasoning_content"):
             return 0
-        probe = self._one({**message, "reasoning_content": PROBE})
-        probed = view.render_with(place, probe).text
-        if PROBE not in probed:
+        probe = self._one(
+            {**message, "reasoning_content": UNSEEN}
+        )  # a word could be typed in the content too
+        _, found_there, behind = view.render_with(place, probe).text.rpartition(UNSEEN)
+        if not found_there:
             return 0
-        behind = probed[probed.rfind(PROBE) + len(PROBE) :]
         if not text.endswith(behind):
             raise Unprovable(
                 f"message {view.origin[place]}: the template rewrites what follows the reasoning"
@@ -293,9 +294,9 @@ class TargetProof:
         found = blank.end() if blank else end
         if message.get("content"):  # white space of the answer's own is the answer's
             twice = view.render_with(
-                place, self._one({**message, "reasoning_content": PROBE, "content": FOLLOWING})
+                place, self._one({**message, "reasoning_content": UNSEEN, "content": FOLLOWING})
             )
-            own = _behind_probe(twice.text).find(FOLLOWING)
+            own = twice.text.rpartition(UNSEEN)[2].find(FOLLOWING)
             found = min(found, own) if own >= end else found
         return len(text) - len(behind) + found
 
