@@ -14,37 +14,26 @@ Guarantees: nothing is found by searching for an answer's text. Price: three to 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from tokenization.build.proof_hidden import of_prompts, of_ranges
+from tokenization.build.proof_stops import Stops, common
 from tokenization.build.proof_template import (
     ASSISTANT,
     FOLLOWING,
     PROBE,
     SYSTEM,
-    TOOL,
-    UNSEEN,
     USER,
     Message,
     Prompt,
     ServedTemplate,
-    with_text_arguments,
 )
 from tokenization.build.proof_view import ControlText, Demands, ExpectedText, Unprovable, View
 from tokenization.chat.sandbox import TemplateFailure, Text
 
 _BLANK = re.compile(r"\s*")
-
-
-@dataclass(frozen=True)
-class _Stop:
-    """What ends an answer: its rendering ends with `closing`, whose first `length` characters are the stop."""
-
-    closing: str
-    length: int  # 0: the next turn's marker stops
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ class TargetProof:
     def __init__(self, template: ServedTemplate, control: ControlText, demands: Demands) -> None:
         self.template, self.control, self.demands = template, control, demands
         self.without_prompt = 0  # answers whose prompt was found without rendering it
-        self._stops: dict[Any, _Stop | None] = {}
+        self.stops = Stops(template, control)
 
     def sequences(self, view: View, everything: bool = False, only: int | None = None) -> list[ExpectedText]:
         """The sequences that this session must give; Unprovable where none can be right.
@@ -113,7 +102,7 @@ class TargetProof:
 
     def _answer(self, view: View, place: int) -> _Answer:
         rendered = view.render(place + 1)
-        text, stop = self._stopped(view, place, rendered.text)
+        text, stop = self.stops.stopped(view, place, rendered.text)
         start, served = self._handover(view, place, rendered)
         first = start
         if self.demands.reasoning == "masked":
@@ -200,7 +189,7 @@ class TargetProof:
             if behind is not None:
                 return behind, served
         if rendered.marks and openings:
-            return _common(served, rendered.text[: openings[0]]), None
+            return common(served, rendered.text[: openings[0]]), None
         for opening in openings:
             if served.split() == rendered.text[:opening].split():
                 return opening, None
@@ -256,7 +245,7 @@ class TargetProof:
         message = view.messages[place]
         own = {key: message[key] for key in ("role", "name") if key in message}
         size = len(message.get("content") or "")
-        for probe in (UNSEEN * size, PROBE):  # a template may look at how long the content is
+        for probe in (_unseen(text) * size, PROBE):  # a template may look at how long the content is
             probed = view.render_with(place, own | {"content": probe}).text if probe else ""
             start = probed.rfind(probe)
             if probe and start >= 0 and text.startswith(probed[:start]):
@@ -275,10 +264,9 @@ class TargetProof:
         message = view.session[view.origin[place]] if view.origin[place] >= 0 else {}
         if not message.get("reasoning_content"):
             return 0
-        probe = self._one(
-            {**message, "reasoning_content": UNSEEN}
-        )  # a word could be typed in the content too
-        _, found_there, behind = view.render_with(place, probe).text.rpartition(UNSEEN)
+        unseen = _unseen(text)
+        probe = self._one({**message, "reasoning_content": unseen})
+        _, found_there, behind = view.render_with(place, probe).text.rpartition(unseen)
         if not found_there:
             return 0
         if not text.endswith(behind):
@@ -294,9 +282,9 @@ class TargetProof:
         found = blank.end() if blank else end
         if message.get("content"):  # white space of the answer's own is the answer's
             twice = view.render_with(
-                place, self._one({**message, "reasoning_content": UNSEEN, "content": FOLLOWING})
+                place, self._one({**message, "reasoning_content": unseen, "content": FOLLOWING})
             )
-            own = twice.text.rpartition(UNSEEN)[2].find(FOLLOWING)
+            own = twice.text.rpartition(unseen)[2].find(FOLLOWING)
             found = min(found, own) if own >= end else found
         return len(text) - len(behind) + found
 
@@ -304,102 +292,7 @@ class TargetProof:
         """A message as the template takes it, in the middle of a session."""
         return self.template.shown([message], True)[0][-1]
 
-    # -- where it stops ---------------------------------------------------------------------------------
 
-    def _stopped(self, view: View, place: int, text: str) -> tuple[str, int]:
-        """The answer's rendering through its stop, and where the stop ends."""
-        message = view.messages[place]
-        stop = self._usual_stop(message)
-        if stop is None or not text.endswith(stop.closing):
-            stop = self._learn_stop(message, lambda *others: view.render_with(place, *others))
-        if stop is None or not text.endswith(stop.closing):
-            raise Unprovable(f"message {view.origin[place]}: no control token ends the answer")
-        if stop.length:
-            return text, len(text) - len(stop.closing) + stop.length
-        marker = self._next_marker(view, place, text)
-        return text + marker, len(text) + len(marker)
-
-    def _usual_stop(self, message: Message) -> _Stop | None:
-        """What ends answers of this kind behind a user's turn."""
-        kind = (message["role"], bool(message.get("content")), bool(message.get("tool_calls")))
-        if kind not in self._stops:
-            user: Message = {"role": USER, "content": PROBE}
-            self._stops[kind] = self._learn_stop(
-                message, lambda *others: self.template.render([user, *others])
-            )
-        return self._stops[kind]
-
-    def _learn_stop(self, message: Message, render: Callable[..., Text]) -> _Stop | None:
-        """The last control token behind an answer that is there whatever follows."""
-        if message.get("tool_calls"):
-            plain = self._usual_stop({"role": message["role"], "content": PROBE})
-            if plain is not None and not plain.length:
-                return plain
-        probe = self._probe_of(message)
-        try:
-            tail = _behind_probe(render(probe).text)
-        except TemplateFailure:
-            return None
-        try:
-            later = _behind_probe(render(probe, _following(message)).text)
-        except TemplateFailure:
-            later = tail
-        kept = _common(tail, later)
-        found = [match.span() for match in self.control.find(tail)]
-        if not found:
-            return None if tail.strip() else _Stop("", 0)
-        lasting = [span for span in found if span[1] <= kept]
-        start, end = lasting[-1] if lasting else found[0]
-        return _Stop(tail[start:], end - start)
-
-    def _probe_of(self, message: Message) -> Message:
-        """A message of the same kind that says nothing but probes."""
-        calls = message.get("tool_calls")
-        probe: Message = {
-            "role": message["role"],
-            "content": PROBE if message.get("content") or not calls else "",
-        }
-        if calls:
-            call = {"name": PROBE, "arguments": {"probe": PROBE}}
-            probe["tool_calls"] = [{"type": "function", "id": "probe0001", "function": call}]
-            if self.template.wants_arguments_as_text:
-                probe["tool_calls"] = [with_text_arguments(made) for made in probe["tool_calls"]]
-        return probe
-
-    def _next_marker(self, view: View, place: int, text: str) -> str:
-        """The control token that opens the next turn, with the white space before it."""
-        if place < len(view.messages) - 1:
-            marker = self._marker_behind(text, view.render(place + 2).text)
-            if marker is not None:
-                return marker
-        message = view.messages[place]
-        probe = self._probe_of(message)
-        alone = _behind_probe(view.render_with(place, probe).text)
-        followed = _behind_probe(view.render_with(place, probe, _following(message)).text)
-        marker = self._marker_behind(alone, followed)
-        if marker is None:
-            raise Unprovable(f"message {view.origin[place]}: no control token ends the answer")
-        return marker
-
-    def _marker_behind(self, text: str, longer: str) -> str | None:
-        found = next(self.control.find(longer[len(text) :]), None) if longer.startswith(text) else None
-        if found is None or longer[len(text) : len(text) + found.start()].strip():
-            return None
-        return longer[len(text) : len(text) + found.end()]
-
-
-def _following(message: Message) -> Message:
-    if message.get("tool_calls"):
-        return {"role": TOOL, "content": FOLLOWING, "tool_call_id": "probe0001"}
-    return {"role": USER, "content": FOLLOWING}
-
-
-def _common(one: str, other: str) -> int:
-    """Length of what both begin with."""
-    if other.startswith(one):
-        return len(one)
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(other))
-
-
-def _behind_probe(text: str) -> str:
-    return text[text.rfind(PROBE) + len(PROBE) :] if PROBE in text else text
+def _unseen(text: str) -> str:
+    """A character that this rendering does not hold: whatever else stands for an answer could be typed in it."""
+    return next((own for own in map(chr, range(0x10FFFD, 0x10FFF1, -1)) if own not in text), PROBE)

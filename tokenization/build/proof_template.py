@@ -32,7 +32,6 @@ Message = dict[str, Any]
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
 PROBE = "Qz9Probe9zQ"  # stands for an answer where only what surrounds it is of interest
 FOLLOWING = "Qz9Next9zQ"  # stands for what follows one
-UNSEEN = "\U0010fffc"  # a character that no session holds while it is rendered
 _SEARCHES = {"startswith", "endswith", "split", "rsplit", "replace", "partition", "rpartition", "find", "rfind",
              "index", "count", "removeprefix", "removesuffix"}  # fmt: skip
 _STRIPS = {"strip", "lstrip", "rstrip"}

@@ -72,6 +72,7 @@ EXAMPLES = settings(deadline=None, max_examples=15, suppress_health_check=list(H
 @example([[{"role": "user", "content": "\ud800"}, {"role": "assistant", "content": "<|im_end|>\udc00"}]])
 @example([[{"role": "system", "content": "\u2028", "reasoning_content": "r", "train": True}]])
 @example([[{"role": "assistant", "content": "Qz9Probe9zQ x", "reasoning_content": "r"}]])
+@example([[{"role": "assistant", "content": "\U0010fffd \U0010fffc x", "reasoning_content": "r"}]])
 def test_every_hostile_session_is_proven_or_set_aside_with_a_reason(
     template: str, option: str, sessions: list[list[dict[str, Any]]]
 ) -> None:
