@@ -20,18 +20,10 @@ from pipelines.places import BuildDirectory, Place
 from tokenization.errors import TokenmillError
 
 Command = Callable[..., Any]
-FORMS = (
-    "trl",
-    "axolotl",
-    "megatron",
-    "parquet",
-    "mds",
-)  # of tokenization.exporting, which takes long to import
-COLLECTED = (
-    100_000,
-    10,
-    50,
-)  # importing Dagster makes a million objects that stay: each look over them costs 0.2 s
+# Of tokenization.exporting, which takes long to import.
+FORMS = ("trl", "axolotl", "megatron", "parquet", "mds")
+# Importing Dagster makes a million objects that stay: each look over them costs 0.2 s.
+COLLECTED = (100_000, 10, 50)
 
 
 def explained(command: Command) -> Command:

@@ -212,9 +212,8 @@ def session_problems(rows: Rows, wanted: Sessions, prover: Prover, split: str) -
     targets = ones[np.minimum(begins + rows.seq_lens, len(rows.loss_mask))] - ones[begins]
     claims = wanted.table.take(pa.array(numbers, pa.int64()))
     spans = pc.fill_null(pc.list_value_length(claims.column("spans")), 0).to_numpy()
-    judged = (spans > 0) | (
-        targets[segments[places]] > 0
-    )  # one without any target is another check's business
+    # One without any target is another check's business.
+    judged = (spans > 0) | (targets[segments[places]] > 0)
     claims = claims.filter(pa.array(judged))
     chosen = segments[places][judged]
     lengths = rows.seq_lens[chosen].astype(np.int64)

@@ -61,9 +61,8 @@ class ReadTurns:
     messages: list[Message]
     ends: list[int]  # [num_messages]  the token behind each turn, header counted with it
     texts: list[PlacedText]  # in their order; one that was not found is missing
-    inserted: int = (
-        0  # tokens in front that are nobody's message: a system prompt that the session does not have
-    )
+    # Tokens in front that are nobody's message: a system prompt that the session does not have.
+    inserted: int = 0
 
 
 @dataclass(frozen=True)

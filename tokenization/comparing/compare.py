@@ -38,10 +38,8 @@ CHANGES = {
 }
 
 FLAGS = "its row's training flags changed"
-UNTOLD = {
-    "removed": "no longer in its source",
-    "added": "not in its source before",
-}  # where no quarantine has it
+# Where no quarantine has it.
+UNTOLD = {"removed": "no longer in its source", "added": "not in its source before"}
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,8 @@ class Comparison:
     totals: dict[str, dict[str, tuple[int, int]]]
     set_aside: list[Difference]  # source: reason, where the counts differ
     unchanged: int  # items that are the same in every way
-    unseen: (
-        int  # items that neither dataset shows: drawn in neither, so that nothing is known of their tokens
-    )
+    # Items that neither dataset shows: drawn in neither, so that nothing is known of their tokens.
+    unseen: int
     changes: list[Change]
 
     def as_json(self) -> dict[str, Any]:

@@ -16,16 +16,8 @@ if TYPE_CHECKING:
 COLUMNS = ["split", "source", "item", "kind", "file", "place", "content_hash", "cut", "num_tokens",
            "num_target_tokens", "actions"]  # fmt: skip
 HALF = 1 << 32
-FIRST = [
-    "kind",
-    "split",
-    "file",
-    "place",
-    "content_hash",
-    "row",
-    "shown_in",
-    "weight",
-]  # alike in an item's cuts
+# Alike in an item's cuts.
+FIRST = ["kind", "split", "file", "place", "content_hash", "row", "shown_in", "weight"]
 
 
 def items_of(build: Build) -> pl.DataFrame:

@@ -97,7 +97,8 @@ class RawBlock:
         """The first row; nothing where there is none."""
         if self.values is not None:
             return self.values[0] if self.values else b""
-        return self.lines[: self.lines.find(b"\n")] if b"\n" in self.lines else self.lines
+        end = self.lines.find(b"\n")
+        return self.lines if end < 0 else self.lines[:end]
 
     @property
     def joined(self) -> bytes:

@@ -28,11 +28,8 @@ from tokenization.stages.tables import open_table
 from tokenization.stages.tokenizer import tokenizer_path
 from tokenization.stages.workspace import Workspace
 
-READ = [
-    "messages",
-    "tools",
-    "turns",
-]  # of a chunk's rows: copying the others costs time where rows are left out
+# Of a chunk's rows: copying the others costs time where rows are left out.
+READ = ["messages", "tools", "turns"]
 PLAIN_LOOK = 500  # sessions of a source that say whether threads serve it
 
 
