@@ -101,7 +101,7 @@ def mask_of(
 ) -> NDArray[np.bool_]:
     """1 in the ranges of tokens, 0 in those that are hidden and on the first token of each sequence."""
     edges = np.concatenate([[0], np.stack([begin, end], axis=1).ravel(), [length]])
-    if (np.diff(edges) >= 0).all():  # one range behind the other, as nearly always: a third of the time
+    if (np.diff(edges) >= 0).all():  # one range behind the other, as nearly always: a tenth of the time
         mask = np.repeat(np.arange(len(edges) - 1) % 2 == 1, np.diff(edges))
     else:
         steps = np.zeros(length + 1, np.int32)
