@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import jinja2.meta
 from jinja2 import nodes
 
 from tokenization.chat.sandbox import (
@@ -25,6 +24,7 @@ from tokenization.chat.sandbox import (
     CompiledTemplate,
     TemplateFailure,
     Text,
+    read_source,
     to_json,
 )
 
@@ -72,12 +72,8 @@ class ServedTemplate:
         return CompiledTemplate(self.source, ChatEnvironment(self.date))
 
     @cached_property
-    def _tree(self) -> nodes.Template:
-        return ChatEnvironment(self.date).parse(self.source)
-
-    @cached_property
     def _variables(self) -> frozenset[str]:
-        return frozenset(jinja2.meta.find_undeclared_variables(self._tree))
+        return read_source(self.source)[1]
 
     @cached_property
     def marks_generation(self) -> bool:
@@ -214,20 +210,21 @@ class ServedTemplate:
         parts: set[str] = set()
         wholes: set[str] = set()
         opaque = True
-        for compare in self._tree.find_all(nodes.Compare):
+        tree, _ = read_source(self.source)
+        for compare in tree.find_all(nodes.Compare):
             constants = [_strings(compare.expr), *(_strings(operand.expr) for operand in compare.ops)]
             searches = any(operand.op in ("in", "notin") for operand in compare.ops)
             if searches and isinstance(compare.expr, nodes.Const):
                 parts.update(constants[0])
             wholes.update(text for found in constants for text in found)
-        for call in self._tree.find_all(nodes.Call):
+        for call in tree.find_all(nodes.Call):
             name = call.node.attr if isinstance(call.node, nodes.Getattr) else ""
             constants = [_strings(argument) for argument in call.args]
             if name in _SEARCHES:
                 parts.update(text for found in constants for text in found)
             elif name in _STRIPS and any(text != "\n" for found in constants for text in found):
                 opaque = False
-        for applied in self._tree.find_all(nodes.Filter):
+        for applied in tree.find_all(nodes.Filter):
             if applied.name in ("replace", "select", "selectattr", "truncate", "length_is"):
                 parts.update(text for argument in applied.args for text in _strings(argument))
         return Looks(tuple(sorted(part for part in parts if part)), frozenset(wholes), opaque)

@@ -20,7 +20,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import jinja2.meta
 import numpy as np
 from jinja2 import nodes
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from tokenization.chat.sandbox import (
     CompiledTemplate,
     TemplateFailure,
     Text,
+    read_source,
     to_json,
 )
 from tokenization.errors import RecipeError
@@ -117,19 +117,16 @@ class ChatTemplate:
         return re.search(r"\{%[-+]?\s*generation\s*[-+]?%\}", self.source) is not None
 
     @cached_property
-    def _tree(self) -> nodes.Template:
-        return ChatEnvironment(self.date).parse(self.source)
-
-    @cached_property
     def variables(self) -> frozenset[str]:
         """What the template asks for beside messages, tools and named tokens."""
-        return frozenset(jinja2.meta.find_undeclared_variables(self._tree)) - _GIVEN - set(NAMED_TOKENS)
+        return read_source(self.source)[1] - _GIVEN - set(NAMED_TOKENS)
 
     @cached_property
     def constants(self) -> tuple[str, ...]:
         """Every piece of text in the source."""
-        data = [node.data for node in self._tree.find_all(nodes.TemplateData)]
-        return (*data, *(n.value for n in self._tree.find_all(nodes.Const) if isinstance(n.value, str)))
+        tree, _ = read_source(self.source)
+        data = [node.data for node in tree.find_all(nodes.TemplateData)]
+        return (*data, *(n.value for n in tree.find_all(nodes.Const) if isinstance(n.value, str)))
 
     def compile(self, environment: ChatEnvironment | None = None) -> CompiledTemplate:
         """Code for it; a RecipeError where the source is no valid template."""

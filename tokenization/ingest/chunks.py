@@ -5,15 +5,16 @@ Parquet files into runs of row groups, local Arrow files into runs of record bat
 whole. Small whole files are grouped in order.
 
 Guarantees: each byte, row group and record batch is in exactly one piece, in order of files; a piece of a
-larger file is alone in its chunk. Where groups end depends on the names near by only: a file added or
-removed regroups its neighbours, not the whole source. Price: a look at the footer of each Parquet and Arrow
-file.
+larger file is alone in its chunk, and a file's chunks are about equally large, so that no worker waits for
+another. Where groups end depends on the names near by only: a file added or removed regroups its neighbours,
+not the whole source. Price: a look at the footer of each Parquet and Arrow file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import xxhash
 
@@ -88,8 +89,9 @@ def _ends_group(file: InputFile, group_bytes: int) -> bool:
 
 def _ranges(file: InputFile, chunk_bytes: int) -> list[tuple[int, int]]:
     if file.compression is None and file.format == "jsonl":
-        starts = range(0, max(file.size, 1), chunk_bytes)
-        return [(start, min(start + chunk_bytes, file.size)) for start in starts]
+        count = max(1, -(-file.size // chunk_bytes))
+        borders = [file.size * number // count for number in range(count + 1)]
+        return list(pairwise(borders))
     if file.compression is None and file.format in ("parquet", "arrow"):
         sizes = unit_bytes(file)
         return _runs(sizes, chunk_bytes) if sizes else [(0, WHOLE)]
@@ -99,6 +101,7 @@ def _ranges(file: InputFile, chunk_bytes: int) -> list[tuple[int, int]]:
 def _runs(sizes: Sequence[int], chunk_bytes: int) -> list[tuple[int, int]]:
     """Runs of neighbours that come to at most `chunk_bytes`, or are one unit."""
     runs: list[tuple[int, int]] = []
+    chunk_bytes = -(-sum(sizes) // max(1, -(-sum(sizes) // chunk_bytes)))
     start, filled = 0, 0
     for index, size in enumerate(sizes):
         if index > start and filled + size > chunk_bytes:

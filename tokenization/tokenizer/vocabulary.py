@@ -8,7 +8,7 @@ byte as <0xAB>; markers stand for their own text. Lookups are made on first use 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -61,18 +61,14 @@ class Vocabulary:
         numbers = np.fromiter(self._definition.model_vocab.values(), np.int64)
         most = max([-1, int(numbers.max(initial=-1)), *self._added]) + 1
         if self._byte_level:
-            letters, offsets = _letters(self._definition.model_vocab, numbers, most)
-            byte_of = np.full(0x300, -1, np.int16)
-            for letter, byte in byte_alphabet().items():
-                byte_of[ord(letter)] = byte
-            spelled = np.where(letters < len(byte_of), byte_of[np.minimum(letters, len(byte_of) - 1)], -1)
-            odd = np.searchsorted(offsets, np.flatnonzero(spelled < 0), side="right") - 1
-            if not len(odd) and not self._added:
-                return spelled.astype(np.uint8), offsets
-            own = {
-                int(token_id): self.token_bytes(int(token_id)) for token_id in {*odd.tolist(), *self._added}
-            }
-            return _replaced(spelled.astype(np.uint8), offsets, own)
+            texts = _in_order(self._definition.model_vocab, numbers, most)
+            own = {token_id: self.token_bytes(token_id) for token_id in self._added}
+            flat = _as_bytes(_without(texts, own))
+            if (flat < 0).any():
+                own |= {token_id: self.token_bytes(token_id) for token_id in _odd_places(texts)}
+                flat = _as_bytes(_without(texts, own))
+            offsets = offsets_of(np.fromiter(map(len, texts), np.int64, most))
+            return _replaced(flat.astype(np.uint8), offsets, own)
         every = [self._spell(token_id) for token_id in range(most)]
         lengths = np.array([len(text) for text in every], np.int64)
         return np.frombuffer(b"".join(every), np.uint8), offsets_of(lengths)
@@ -107,22 +103,36 @@ class Vocabulary:
         return token.removeprefix(mark).encode() if token.startswith(mark) else b" " + token.encode()
 
 
-def _letters(
-    tokens: Mapping[str, int], numbers: NDArray[np.int64], most: int
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The characters of every token below `most` laid end to end in the order of their ids, and where each one's begin,
-    int64 [most + 1]; none where an id has no token."""
+def _in_order(tokens: Mapping[str, int], numbers: NDArray[np.int64], most: int) -> list[str]:
+    """Every token below `most` in the order of their ids; "" where an id has no token."""
     texts = list(tokens)
-    if len(texts) != most or (np.diff(numbers) != 1).any():
-        texts = [""] * most
-        for token, number in tokens.items():
-            texts[number] = token
-    written = np.frombuffer("\0".join(texts).encode("utf-32-le"), np.uint32)
-    ends = np.append(np.flatnonzero(written == 0), len(written))
-    if len(ends) == most:
-        return written[written != 0], np.concatenate([[0], ends - np.arange(most)])
-    lengths = np.array([len(text) for text in texts], np.int64)  # a token holds NUL itself
-    return np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32), offsets_of(lengths)
+    if (numbers == np.arange(len(texts))).all():
+        return texts + [""] * (most - len(texts))
+    texts = [""] * most
+    for token, number in tokens.items():
+        texts[number] = token
+    return texts
+
+
+def _without(texts: list[str], places: Iterable[int]) -> list[str]:
+    """The texts, nothing standing at these places any more."""
+    for place in places:
+        texts[place] = ""
+    return texts
+
+
+def _odd_places(texts: Sequence[str]) -> set[int]:
+    """Which of these hold a letter that stands for no byte."""
+    is_odd = re.compile(f"[^{re.escape(''.join(byte_alphabet()))}]").search
+    return {place for place, text in enumerate(texts) if is_odd(text)}
+
+
+def _as_bytes(texts: Sequence[str]) -> NDArray[np.int16]:
+    """The byte that each letter of these texts stands for, or -1."""
+    byte_of = np.full(1 << 16, -1, np.int16)
+    for letter, byte in byte_alphabet().items():
+        byte_of[ord(letter)] = byte
+    return byte_of[np.frombuffer("".join(texts).encode("utf-16-le"), np.uint16)]
 
 
 def _replaced(
