@@ -29,7 +29,7 @@ from tokenization.chat.templates import NAMED_TOKENS, builtin_names
 from tokenization.recipe.model import ChatSpec
 from tokenization.sequences import TokenSequences, offsets_of
 from tokenization.tokenizer.definition import Definition
-from tokenization.tokenizer.vocabulary import Vocabulary
+from tokenization.tokenizer.vocabulary import vocabulary_of
 from tokenization.windows.plan import ranges
 
 MOST_PROBLEMS = 200  # more would not be read
@@ -40,7 +40,7 @@ class BuildTokenizer:
 
     def __init__(self, folder: Path) -> None:
         self.definition = Definition.read(folder / "tokenizer.json")
-        self._vocabulary = Vocabulary(self.definition)
+        self._vocabulary = vocabulary_of(self.definition)
         config = orjson.loads((folder / "tokenizer_config.json").read_bytes())
         self.chat_template: str = config.get("chat_template") or ""
         self.named_tokens = {name: config[name] for name in NAMED_TOKENS if isinstance(config.get(name), str)}

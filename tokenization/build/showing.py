@@ -25,7 +25,7 @@ from tokenization.build.mask_check import BuildTokenizer
 from tokenization.build.turns import Turns
 from tokenization.errors import RecipeError
 from tokenization.preview.model import PreviewPage, PreviewSequence, PreviewWindow, SetAside
-from tokenization.tokenizer.vocabulary import Vocabulary
+from tokenization.tokenizer.vocabulary import vocabulary_of
 
 WINDOWS_PER_KIND = 6
 ASIDE_PER_REASON = 20
@@ -39,12 +39,18 @@ class Words:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         tokenizer = BuildTokenizer(folder)
         definition = tokenizer.definition
-        self._vocabulary = Vocabulary(definition)
+        flat, self._offsets = vocabulary_of(definition).byte_table
+        self._flat = flat.tobytes()
         self.turns = Turns.of(manifest, tokenizer.chat_template, tokenizer.named_tokens)
         self._markers = np.array(sorted(definition.markers.values()), np.int64)
 
     def bytes_of(self, ids: Any) -> list[bytes]:
-        return [self._vocabulary.token_bytes(int(token)) for token in ids]
+        places, last = np.asarray(ids, np.int64), len(self._offsets) - 1
+        places = np.where(
+            (places >= 0) & (places < last), places, last
+        )  # none of the vocabulary's spells nothing
+        starts, stops = self._offsets[places], self._offsets[np.minimum(places + 1, last)]
+        return [self._flat[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     def special(self, ids: Any) -> Any:
         return np.isin(np.asarray(ids), self._markers)

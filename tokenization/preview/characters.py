@@ -15,7 +15,9 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from tokenization.preview.model import PreviewSequence
 
@@ -75,6 +77,32 @@ def character_groups(seq: PreviewSequence) -> list[Group]:
         else:
             merged.append(group)
     return [Group(group.start, group.stop, visible(group.text), group.special) for group in merged]
+
+
+def shared_characters(seq: PreviewSequence) -> list[Group]:
+    """The groups of more than one token; ASCII tokens that stand among their like are none, and are not looked at."""
+    beyond = np.array([not (token and token.isascii()) for token in seq.token_bytes], bool)
+    around = np.concatenate([[False], beyond, [False]])
+    looked = (
+        around[:-2] | beyond | around[2:]
+    )  # an accent's letter stands before it, what broken bytes take behind
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], looked.astype(np.int8), [0]])))
+    found: list[Group] = []
+    for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        part = replace(
+            seq,
+            input_ids=seq.input_ids[first:last],
+            loss_mask=seq.loss_mask[first:last],
+            token_bytes=seq.token_bytes[first:last],
+            special=seq.special[first:last],
+            roles=[],
+        )
+        found += [
+            replace(group, start=group.start + first, stop=group.stop + first)
+            for group in character_groups(part)
+            if group.stop - group.start > 1
+        ]
+    return found
 
 
 def _byte_groups(seq: PreviewSequence) -> list[Group]:

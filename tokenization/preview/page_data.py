@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import orjson
 
-from tokenization.preview.characters import character_groups, decode, visible
+from tokenization.preview.characters import decode, shared_characters, visible
 from tokenization.preview.model import PreviewPage, PreviewSequence, PreviewWindow, SetAside
 from tokenization.preview.runs import turns
 from tokenization.sequences import BoolArray
@@ -83,7 +83,7 @@ def _token(key: TokenKey) -> list[object]:
 
 def _sequence(seq: PreviewSequence, rows: list[int]) -> Json:
     shown = len(rows)
-    groups = character_groups(seq) if shown else []
+    groups = shared_characters(seq) if shown else []
     return {
         "source": visible(seq.source),
         "item": visible(seq.item),
@@ -94,7 +94,7 @@ def _sequence(seq: PreviewSequence, rows: list[int]) -> Json:
         "trained": seq.num_trained,
         "rows": rows,
         "mask": mask_lengths(seq.loss_mask[:shown]),
-        "groups": [[g.start, g.stop, g.text] for g in groups if g.stop - g.start > 1 and g.stop <= shown],
+        "groups": [[g.start, g.stop, g.text] for g in groups if g.stop <= shown],
         "turns": [[turn.start, visible(turn.role)] for turn in turns(seq) if turn.start < shown],
         "spans": [
             [span.start, min(span.stop, shown), visible(span.role), visible(span.why)]

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from tokenization.hashing import content_digest
+from tokenization.memory import give_back
 from tokenization.stages.documents import ROWS
 from tokenization.stages.tables import open_table
 from tokenization.stages.workspace import Workspace
@@ -49,6 +50,7 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
     with workspace.store.writing("tokenizer", key) as folder:
         prepare_tokenizer(recipe.tokenizer, recipe.directory, folder, training_texts=texts, seed=recipe.seed)
         report = choose_engine(folder, list(sample_texts(workspace)))
+    give_back(above=0)  # two encoders, 0.2 GB of qwen2.5's, that nobody asks for again
     tokenizer = open_tokenizer(workspace.store.path("tokenizer", key))
     if tokenizer.engine != "fastokens":
         workspace.say(f"tokenizer: encoding with {tokenizer.engine}: {tokenizer.engine_note}")

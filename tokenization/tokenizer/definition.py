@@ -34,9 +34,9 @@ _BRACKETED = re.compile(r"[<\[{|【＜][^\s].*[>\]}|】＞]", re.DOTALL)
 _UNREACHABLE = " \ufffe"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Definition:
-    """One parsed tokenizer.json; treat `document` as read-only."""
+    """One parsed tokenizer.json, itself alone its equal; treat `document` as read-only."""
 
     document: Json
 

@@ -46,7 +46,7 @@ from tokenization.tokenizer.layout import (
     read_facts,
 )
 from tokenization.tokenizer.sentencepiece_proto import without_dummy_prefix
-from tokenization.tokenizer.vocabulary import Vocabulary
+from tokenization.tokenizer.vocabulary import vocabulary_of
 
 _OPENING = threading.Lock()
 
@@ -81,7 +81,7 @@ class PreparedTokenizer:
         self.definition = definition
         self.engine: EngineName = choice.engine
         self.engine_note = choice.note  # why a fallback serves; "" for fastokens
-        self._vocabulary = Vocabulary(definition)
+        self._vocabulary = vocabulary_of(definition)
         self._encoders: dict[bool, TextEncoder] = {}
         self._building = threading.Lock()
 

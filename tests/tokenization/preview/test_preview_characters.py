@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from preview_samples import END, HOSTILE, SPECIAL_TEXT, SPLIT, chat, sequence
 
-from tokenization.preview.characters import LONGEST_CLUSTER, character_groups, one_line, visible
+from tokenization.preview.characters import (
+    LONGEST_CLUSTER,
+    character_groups,
+    one_line,
+    shared_characters,
+    visible,
+)
 from tokenization.preview.model import PreviewSequence, RoleSpan
 from tokenization.preview.runs import mask_runs, run_text, turns
 
@@ -52,6 +58,28 @@ def test_a_tower_of_accents_is_cut_into_bounded_groups() -> None:
     sizes = [size for _, size in words(seq)]
     assert sum(sizes) == 201
     assert max(sizes) == LONGEST_CLUSTER
+
+
+PIECES = st.one_of(
+    st.sampled_from([b"a", b" ", b"", b"e", b"\xe4", b"\xbd", b"\xa0"]),
+    st.text("e\u0301\u200d👨👩🇩🇪🏽न", max_size=2).map(str.encode),
+    st.binary(max_size=3),
+)
+
+
+@given(st.lists(st.tuples(PIECES, st.booleans()), max_size=60))
+def test_characters_of_several_tokens_are_found_without_a_look_at_the_others(
+    parts: list[tuple[bytes, bool]],
+) -> None:
+    seq = sequence([(raw, False) for raw, _ in parts], special=[special for _, special in parts])
+    assert shared_characters(seq) == [
+        group for group in character_groups(seq) if group.stop - group.start > 1
+    ]
+
+
+def test_there_are_such_characters_and_they_keep_their_place() -> None:
+    tokens = [*[(b"a", False)] * 9, (b"e", False), ("\u0301".encode(), False), *[(b"b", False)] * 9]
+    assert [(g.start, g.stop, g.text) for g in shared_characters(sequence(tokens))] == [(9, 11, "e\u0301")]
 
 
 @given(st.lists(st.tuples(st.binary(max_size=4), st.booleans(), st.booleans()), max_size=40))
