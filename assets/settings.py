@@ -1,20 +1,18 @@
 """Where a run finds its recipe, its store and its build directory: the one resource of every asset."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from tokenization.defaults import default_out, default_store
 from tokenization.engine import Engine
 from tokenization.leases import Lease
 from tokenization.object_store import located
 from tokenization.recipe.load import load_recipe
-from tokenization.recipe.model import Recipe
 from tokenization.stages.workspace import Workspace
 from tokenization.store import Store
 
@@ -32,16 +30,6 @@ def listening(listener: Callable[[str], None], lease: Lease | None = None) -> It
     finally:
         _listener.reset(tokens[0])
         _lease.reset(tokens[1])
-
-
-def default_store() -> Path:
-    """`TOKENMILL_STORE`, a path or a URL, or `.tokenmill/store` here."""
-    return located(os.environ.get("TOKENMILL_STORE") or ".tokenmill/store")
-
-
-def default_out(recipe: Recipe) -> Path:
-    """NAME below `TOKENMILL_BUILDS`, a path or a URL, or below `builds` here."""
-    return located(f"{(os.environ.get('TOKENMILL_BUILDS') or 'builds').rstrip('/')}/{recipe.name}")
 
 
 class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]

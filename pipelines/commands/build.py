@@ -11,8 +11,8 @@ from typing import Any
 import click
 import orjson
 
-from assets.settings import default_out, default_store
 from pipelines.home import dagster_home
+from tokenization.defaults import default_out, default_store
 from tokenization.engine import Engine
 from tokenization.object_store import shown
 from tokenization.recipe.load import load_recipe

@@ -9,9 +9,9 @@ from typing import Any
 import click
 import orjson
 
-from assets.settings import default_out, default_store
 from pipelines.building import preflight
 from pipelines.commands.build import progress
+from tokenization.defaults import default_out, default_store
 from tokenization.recipe.load import load_recipe
 from tokenization.stages.outlook import Case, Texts, outlook
 from tokenization.stages.workspace import Workspace

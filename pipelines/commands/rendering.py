@@ -9,8 +9,8 @@ from typing import Any
 import click
 import orjson
 
-from assets.settings import default_store
 from pipelines.commands.chats import Outcome, outcomes, prepared, renderer_for
+from tokenization.defaults import default_store
 from tokenization.errors import RecipeError
 from tokenization.ingest.files import resolve_files
 from tokenization.ingest.sessions import ChatOptions as ReadOptions

@@ -13,9 +13,9 @@ from typing import Any
 import click
 import orjson
 
-from assets.settings import default_store
 from pipelines.commands.chats import outcomes, prepared, renderer_for
 from tokenization.build.layout import read_manifest
+from tokenization.defaults import default_store
 from tokenization.errors import RecipeError
 from tokenization.ingest.chunks import Chunk, Piece
 from tokenization.ingest.corpus import read_documents

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import orjson
 
-from assets.settings import default_store
+from tokenization.defaults import default_store
 from tokenization.errors import RecipeError
 from tokenization.store import Store
 from tokenization.store_upkeep import (

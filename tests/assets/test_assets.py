@@ -14,10 +14,11 @@ from assets import naming
 from assets.checks import WHAT
 from assets.findings import result_of
 from assets.reports import explained, flat, materialized, preview_metadata
-from assets.settings import Settings, default_out, default_store, listening
+from assets.settings import Settings, listening
 from assets.training import training_command
 from tokenization.build.finding import Finding
 from tokenization.build.verify import CHECKS
+from tokenization.defaults import default_out, default_store
 from tokenization.errors import BuildError, RecipeError
 from tokenization.recipe.load import load_recipe, recipe_from_mapping
 from tokenization.stages.catalogue import MODULES
