@@ -6,7 +6,8 @@
 
 Cases, each in a process of its own, one after another, again and again:
 
-    bare         the encoder alone: texts already in memory, its own threads, ids thrown away (the ceiling)
+    bare         the encoder alone: strings already in memory, its own threads, ids thrown away (the ceiling)
+    bytes        the encoder alone reading the same bytes from memory: its strings are made of them as it goes
     encode+pack  stored documents to windows on disk: the stages tokens, draw, windows and the shards
     raw+pack     raw JSON Lines (or Parquet) to windows on disk: the same and documents, selection before it
     build        the whole `tokenmill build`, from starting Python to the published, proved dataset
@@ -41,7 +42,7 @@ from benchmarks.chart import bars
 from benchmarks.corpus import write_corpus
 
 PEERS = ("hf_datasets", "datatrove", "litdata", "nanogpt")
-OURS = ("bare", "encode+pack", "raw+pack", "build", "build+clean")
+OURS = ("bare", "bytes", "encode+pack", "raw+pack", "build", "build+clean")
 RULES = ["gopher", "c4", "fineweb"]
 HERE = Path(__file__).parent
 BATCH_BYTES = 12 << 20
@@ -62,8 +63,8 @@ def recipe(folder: Path, corpus: Path, tokenizer: Path, form: str, cleaned: bool
     return path
 
 
-def bare(corpus: Path, tokenizer: Path, folder: Path) -> dict[str, float]:
-    """The encoder alone, reading from memory."""
+def bare(corpus: Path, tokenizer: Path, folder: Path, *, from_bytes: bool) -> dict[str, float]:
+    """The encoder alone, reading from memory: UTF-8 in Arrow, or strings made before the clock starts."""
     import pyarrow.parquet as pq
 
     from tokenization.recipe.load import load_recipe
@@ -80,7 +81,7 @@ def bare(corpus: Path, tokenizer: Path, folder: Path) -> dict[str, float]:
     column = pq.read_table(corpus / "corpus.parquet", columns=["text"]).column("text").combine_chunks()
     if hasattr(column, "chunks"):
         column = column.chunk(0)
-    held = list(batches(column))
+    held = batches(column) if from_bytes else list(batches(column))
     began, used = time.perf_counter(), time.process_time()
     tokens = sum(len(encoder.encode_batch(batch)[0]) for batch in held)
     return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - used, "tokens": tokens}
@@ -132,8 +133,8 @@ def measure(case: str, corpus: Path, tokenizer: Path, form: str) -> dict[str, fl
     """One of our cases, in this process."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        if case == "bare":
-            return bare(corpus, tokenizer, folder)
+        if case in ("bare", "bytes"):
+            return bare(corpus, tokenizer, folder, from_bytes=case == "bytes")
         if case in ("encode+pack", "raw+pack"):
             return stages(corpus, tokenizer, folder, form, "tokens" if case == "encode+pack" else "documents")
         return build(corpus, tokenizer, folder, form, case == "build+clean")
@@ -214,12 +215,13 @@ def report(name: str, form: str, runs: dict[str, list[dict[str, float]]]) -> lis
     rate = {case: statistics.median(run["rate"] for run in of_case) for case, of_case in runs.items()}
     cpu = {case: statistics.median(run["cpu_rate"] for run in of_case) for case, of_case in runs.items()}
     peers = [case for case in rate if case in PEERS]
-    head = ["case", "MB/s", "MB/CPU s", "of bare", *(f"× {name}" for name in peers)]
+    alone = [case for case in ("bare", "bytes") if case in rate]
+    head = ["case", "MB/s", "MB/CPU s", *(f"of {name}" for name in alone), *(f"× {name}" for name in peers)]
     lines = [f"### {name}, {form}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for case in rate:
-        share = f"{rate[case] / rate['bare']:.2f}" if "bare" in rate else ""
+        shares = [f"{rate[case] / rate[each]:.2f}" for each in alone]
         times = [f"{rate[case] / rate[each]:.1f}" if case in OURS else "" for each in peers]
-        cells = [case, f"{rate[case]:.2f}", f"{cpu[case]:.2f}", share, *times]
+        cells = [case, f"{rate[case]:.2f}", f"{cpu[case]:.2f}", *shares, *times]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
 

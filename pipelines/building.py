@@ -21,8 +21,8 @@ from assets import gathering, naming, raw
 from assets.settings import Settings, listening
 from pipelines.jobs import build_job_name, train_job_name
 from pipelines.launch import QUIET, launch_config
-from pipelines.recipes import collision
-from tokenization.build.layout import check_place, published
+from pipelines.preflight import preflight
+from tokenization.build.layout import published
 from tokenization.errors import BuildError, RecipeError, TokenmillError
 from tokenization.object_store import shown
 from tokenization.stages.workspace import StageResult, Workspace
@@ -41,28 +41,6 @@ class Built:
     runs: int
     seconds: float
     value: dict[str, Any]
-
-
-def preflight(workspace: Workspace, path: Path) -> None:
-    """Everything that can be known to be wrong before anything runs."""
-    from tokenization.stages import chat_tokens, contamination
-    from tokenization.stages.screening import screen_of
-
-    check_place(workspace.out)
-    problem = collision(path)
-    if problem:
-        raise RecipeError(problem)
-    recipe = workspace.recipe
-    if recipe.tokenizer.path is not None and not (recipe.directory / recipe.tokenizer.path).exists():
-        raise RecipeError(
-            f"tokenizer.path: {recipe.directory / recipe.tokenizer.path} is not there; give a Hugging Face folder, a "
-            f"tokenizer.json, a SentencePiece model or tiktoken ranks"
-        )
-    chat_tokens.check_template_file(workspace)
-    for source in recipe.sources:
-        screen_of(workspace, source.name)
-        workspace.inputs(source.name)
-    contamination.parts(workspace)  # the evaluation sets are there
 
 
 def stale(workspace: Workspace) -> list[Node]:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 import orjson
 
-from pipelines.building import preflight
 from pipelines.commands.build import progress
+from pipelines.preflight import preflight
 from tokenization.defaults import default_out, default_store
 from tokenization.recipe.load import load_recipe
 from tokenization.stages.outlook import Case, Texts, outlook
