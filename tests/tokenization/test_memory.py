@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tokenization import memory
 from tokenization.memory import give_back
 
 STATUS = Path("/proc/self/smaps_rollup")
@@ -20,12 +21,24 @@ def resident() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux" or not STATUS.exists(), reason="needs Linux's account of memory")
 def test_memory_freed_in_small_pieces_is_given_back() -> None:
-    give_back()
+    give_back(above=0)
     before = resident()
     held = [bytes(1000 + number % 7) for number in range(200_000)]
     pins = held[::4000]  # what keeps the pieces between from going back by themselves
     most = resident()
     assert most - before > 150e6
     del held
-    give_back()
+    give_back(above=0)
     assert resident() - before < (most - before) / 3 and len(pins) == 50
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not STATUS.exists(), reason="needs Linux's account of memory")
+@pytest.mark.parametrize(("beside", "trims"), [(1 << 30, 0), (-(1 << 30), 1)])
+def test_a_process_smaller_than_the_bound_keeps_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, beside: int, trims: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(memory, "_trim", lambda: asked.append)
+    give_back(above=max(0, memory.resident() + beside))
+    assert len(asked) == trims
+    assert abs(memory.resident() - resident()) < 64 << 20, "what it goes by is what the system counts"

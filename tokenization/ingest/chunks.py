@@ -99,12 +99,13 @@ def _ranges(file: InputFile, chunk_bytes: int) -> list[tuple[int, int]]:
 
 
 def _runs(sizes: Sequence[int], chunk_bytes: int) -> list[tuple[int, int]]:
-    """Runs of neighbours that come to at most `chunk_bytes`, or are one unit."""
+    """Runs of neighbours that come to at most an even share of `chunk_bytes`, or are one unit."""
     runs: list[tuple[int, int]] = []
-    chunk_bytes = -(-sum(sizes) // max(1, -(-sum(sizes) // chunk_bytes)))
+    count = max(1, -(-sum(sizes) // chunk_bytes))
+    share = -(-sum(sizes) // count)
     start, filled = 0, 0
     for index, size in enumerate(sizes):
-        if index > start and filled + size > chunk_bytes:
+        if index > start and filled + size > share:
             runs.append((start, index))
             start, filled = index, 0
         filled += size
