@@ -7,6 +7,8 @@ would be noticed.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +75,19 @@ def test_imports_run_one_way_and_dagster_and_torch_stay_in_their_place(package: 
         for violation in violations(package, path.read_text(), path.relative_to(ROOT / package).as_posix())
     ]
     assert found == []
+
+
+COMMANDS_WITHOUT = ("planning", "rendering", "replaying", "storing")  # Dagster takes a second to import
+
+
+@pytest.mark.parametrize(("last", "loaded"), [("", False), ("import pipelines.building", True)])
+def test_commands_that_open_no_run_do_not_load_dagster(last: str, loaded: bool) -> None:
+    lines = [*(f"import pipelines.commands.{name}" for name in COMMANDS_WITHOUT), last, "import sys"]
+    source = "\n".join([*lines, "print('dagster' in sys.modules)"])
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{loaded}\n"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tokenization.chat.control import GENERATION_START, GENERATION_STOP
 from tokenization.chat.sandbox import ChatEnvironment, CompiledTemplate, TemplateFailure, split_marks
+from tokenization.chat.symbolic_environment import SymbolicEnvironment
+from tokenization.chat.symbols import Ledger, NotSymbolic, Slot
 from tokenization.chat.templates import ChatTemplate
 from tokenization.errors import RecipeError
 
@@ -93,6 +95,22 @@ def test_the_frozen_date_is_in_the_fingerprint() -> None:
         ChatTemplate.load(source, tokenizer, date=d) for d in (DATE, DATE, datetime.date(2025, 1, 1))
     )
     assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_code_made_once_for_a_source_serves_each_environment_with_its_own_date_and_marks() -> None:
+    source = "{{ strftime_now('%Y') }}{% generation %}{{ a ~ 'b' }}{% endgeneration %}"
+    dates = datetime.date(2021, 1, 1), datetime.date(2022, 1, 1)
+    made = [
+        CompiledTemplate(source, ChatEnvironment(date, marks=marks)).render({"a": "a"})
+        for marks in (True, False, True)
+        for date in dates
+    ]
+    assert [each.text for each in made] == ["2021ab", "2022ab"] * 3
+    assert [bool(each.marks) for each in made] == [True, True, False, False, True, True]
+    ledger = Ledger(lambda text: False)
+    symbolic = CompiledTemplate(source, SymbolicEnvironment(dates[0], ledger))
+    with pytest.raises(NotSymbolic, match="prints an object"):  # plain code would print it
+        symbolic.render({"a": ledger.value(Slot(0, ("content",)))})
 
 
 def test_template_like_text_in_content_stays_text() -> None:
