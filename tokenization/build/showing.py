@@ -46,9 +46,7 @@ class Words:
 
     def bytes_of(self, ids: Any) -> list[bytes]:
         places, last = np.asarray(ids, np.int64), len(self._offsets) - 1
-        places = np.where(
-            (places >= 0) & (places < last), places, last
-        )  # none of the vocabulary's spells nothing
+        places = np.where((places >= 0) & (places < last), places, last)  # an id of no token spells nothing
         starts, stops = self._offsets[places], self._offsets[np.minimum(places + 1, last)]
         return [self._flat[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 

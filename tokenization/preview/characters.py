@@ -83,9 +83,8 @@ def shared_characters(seq: PreviewSequence) -> list[Group]:
     """The groups of more than one token; ASCII tokens that stand among their like are none, and are not looked at."""
     beyond = np.array([not (token and token.isascii()) for token in seq.token_bytes], bool)
     around = np.concatenate([[False], beyond, [False]])
-    looked = (
-        around[:-2] | beyond | around[2:]
-    )  # an accent's letter stands before it, what broken bytes take behind
+    # An accent's letter stands before it, what is read with bytes that break off stands behind.
+    looked = around[:-2] | beyond | around[2:]
     edges = np.flatnonzero(np.diff(np.concatenate([[0], looked.astype(np.int8), [0]])))
     found: list[Group] = []
     for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):

@@ -79,7 +79,11 @@ def test_characters_of_several_tokens_are_found_without_a_look_at_the_others(
 
 def test_there_are_such_characters_and_they_keep_their_place() -> None:
     tokens = [*[(b"a", False)] * 9, (b"e", False), ("\u0301".encode(), False), *[(b"b", False)] * 9]
-    assert [(g.start, g.stop, g.text) for g in shared_characters(sequence(tokens))] == [(9, 11, "e\u0301")]
+    tokens += [(b"\xe4", False), (b"c", False)]  # bytes that break off, and what is read with them
+    assert [(g.start, g.stop, g.text) for g in shared_characters(sequence(tokens))] == [
+        (9, 11, "e\u0301"),
+        (20, 22, "⟨0xE4⟩c"),
+    ]
 
 
 @given(st.lists(st.tuples(st.binary(max_size=4), st.booleans(), st.booleans()), max_size=40))
