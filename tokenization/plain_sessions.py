@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokenization.sequences import BoolArray, IntArray
+from tokenization.texts import Pieces, containing, edges_of, escaped, escapes_in, joined
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 TURNS = pa.list_(MESSAGE)  # a plain session's messages; null for any other session
@@ -32,10 +33,6 @@ MOST_BYTES = 1 << 30  # of one table's JSON: Arrow's parser counts in 32 bits
 
 _BEGINS_TEXT = np.zeros(256, bool)  # first bytes of characters that are no white space: nearly every text's
 _BEGINS_TEXT[0x21:0x7F] = _BEGINS_TEXT[0xC3:0xE1] = _BEGINS_TEXT[0xE4:0xF5] = True
-# What JSON must escape, in the order in which it can be replaced; the rest of the control characters are rare.
-_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
-_IS_ESCAPED = np.zeros(256, bool)  # bytes of text for which JSON takes two, rare control characters aside
-_IS_ESCAPED[[ord(raw) for raw, _ in _ESCAPES]] = True
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,9 @@ class PlainSessions:
         return found
 
     @property
-    def edges(self) -> NDArray[np.int32]:
+    def edges(self) -> NDArray[Any]:
         """Where each message's bytes begin in the buffer of `content`, and the end: int32 [num_messages + 1]."""
-        first = self.content.offset
-        return np.frombuffer(self.content.buffers()[1], np.int32)[first : first + len(self.content) + 1]
+        return edges_of(self.content)
 
     @property
     def sizes(self) -> IntArray:
@@ -81,20 +77,8 @@ class PlainSessions:
         return said
 
     def containing(self, part: str) -> BoolArray:
-        """Which messages hold this text: bool [num_messages]. One search over all of them, end to end."""
-        found = np.zeros(len(self.content), bool)
-        edges, wanted = self.edges, part.encode()
-        if not len(found):
-            return found
-        base = int(edges[0])
-        data = _bytes_of(self.content)[base : int(edges[-1])].tobytes()
-        place = data.find(wanted)
-        while place >= 0:
-            message = int(np.searchsorted(edges, place + base, side="right")) - 1
-            inside = place + base + len(wanted) <= int(edges[message + 1])
-            found[message] |= inside
-            place = data.find(wanted, int(edges[message + 1]) - base if inside else place + 1)
-        return found
+        """Which messages hold this text: bool [num_messages]."""
+        return containing(self.content, part)
 
     def containing_byte_from(self, least: int) -> BoolArray:
         """Which messages' UTF-8 holds a byte of this value or a higher one: bool [num_messages]."""
@@ -252,12 +236,12 @@ def _written_sizes(offsets: NDArray[np.int32], role: pa.Array, content: pa.Array
     control character."""
     size = np.full(len(role), len('{"role":"","content":""},'), np.int64)
     for texts in (role, content):
-        edges = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+        edges = edges_of(texts)
         size += np.diff(edges)
         data = texts.buffers()[2]
         if data is not None:
             own = np.frombuffer(data, np.uint8)[edges[0] : edges[-1]]
-            size += np.diff(np.searchsorted(np.flatnonzero(_IS_ESCAPED[own]), edges - edges[0]))
+            size += np.diff(np.searchsorted(escapes_in(own)[0], edges - edges[0]))
     ends = np.concatenate([[0], np.cumsum(size)])
     sizes: IntArray = np.diff(ends[offsets]) + 1 + (np.diff(offsets) == 0)  # brackets, and a comma less
     return sizes
@@ -268,14 +252,14 @@ def messages_json(offsets: pa.Array, role: pa.Array, content: pa.Array) -> pa.La
     character, or lacks a role or a content."""
     edges = offsets.to_numpy().astype(np.int64)
     number, roles = _numbered(role)
-    text, ends, is_rare = _escaped(content)
+    text, is_rare = escaped(content)
     lacks = is_rare | ~(pc.is_valid(role).to_numpy(False) & pc.is_valid(content).to_numpy(False))
-    names = [orjson.dumps(name).decode() for name in roles]
+    names = [orjson.dumps(name) for name in roles]
     frames = [  # what stands between texts: openings of a session, of a later message, and the closing
-        *(f'[{{"role":{name},"content":"' for name in names),
-        *(f'"}},{{"role":{name},"content":"' for name in names),
-        '"}]',
-        "[]",
+        *(b'[{"role":%b,"content":"' % name for name in names),
+        *(b'"},{"role":%b,"content":"' % name for name in names),
+        b'"}]',
+        b"[]",
     ]
     behind = len(content) + 2 * len(names)  # the number of the closing, among texts and frames
     size, counts = len(edges) - 1, np.diff(edges)
@@ -289,47 +273,5 @@ def messages_json(offsets: pa.Array, role: pa.Array, content: pa.Array) -> pa.La
     taken[before] = len(content) + number[own] + np.where(begins, 0, len(names))
     taken[before + 1] = own
     taken[places[1:] - 1] = np.where(counts > 0, behind, behind + 1)
-    pieces = _strings(text + "".join(frames).encode(), ends, [len(frame.encode()) for frame in frames])
-    written = pieces.take(pa.array(taken))
     lacking = np.concatenate([[0], np.cumsum(lacks)])
-    return _sliced(written, places, lacking[edges[1:]] > lacking[edges[:-1]])
-
-
-def _escaped(texts: pa.Array) -> tuple[bytes, IntArray, BoolArray]:
-    """Texts as JSON writes them between its quotes, end to end; where each begins, and the end; and which have a rare
-    control character, which is left as it was."""
-    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
-    edges = np.frombuffer(texts.buffers()[1], width)[texts.offset : texts.offset + len(texts) + 1]
-    data = texts.buffers()[2]
-    written = b"" if data is None else data.slice(int(edges[0]), int(edges[-1] - edges[0])).to_pybytes()
-    begins = (edges - edges[0]).astype(np.int64)
-    flat = np.frombuffer(written, np.uint8)
-    at = np.flatnonzero((flat < 0x20) | (flat == ord('"')) | (flat == ord("\\")))
-    doubled = _IS_ESCAPED[flat[at]]
-    rare = np.zeros(len(texts), bool)
-    rare[np.searchsorted(begins, at[~doubled], side="right") - 1] = True
-    begins += np.searchsorted(at[doubled], begins)
-    for raw, escape in _ESCAPES:  # five searches by memchr: a third of the time of polars' replacements
-        written = written.replace(raw, escape)
-    return written, begins, rare
-
-
-def _strings(data: bytes, ends: IntArray, sizes: list[int]) -> pa.LargeBinaryArray:
-    """Texts that end at `ends`, and behind them others of these sizes."""
-    offsets = np.concatenate([ends, ends[-1] + np.cumsum(sizes)])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
-
-
-def _sliced(pieces: pa.LargeBinaryArray, places: IntArray, is_null: BoolArray) -> pa.LargeStringArray:
-    """Pieces places[i] to places[i + 1] as one text: large_string [num_texts]; nothing is copied."""
-    _, edges, data = pieces.buffers()
-    offsets = np.frombuffer(edges, np.int64)[places]
-    valid = pa.py_buffer(np.packbits(~is_null, bitorder="little")) if is_null.any() else None
-    return pa.LargeStringArray.from_buffers(len(is_null), pa.py_buffer(offsets), data, valid)
-
-
-def joined(*parts: str | pa.Array) -> pa.LargeStringArray:
-    """Texts put together row by row: columns (large_string) and constants; null where a column is."""
-    typed = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
-    return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
+    return Pieces.of(text, frames).written(taken, places, lacking[edges[1:]] > lacking[edges[:-1]])

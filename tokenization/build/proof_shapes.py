@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenization.build.proof_layout import rewritten
 from tokenization.build.proof_template import Looks, Message
 from tokenization.plain_sessions import PlainSessions
+from tokenization.texts import containing
 
 _FIELDS = ("content", "reasoning_content", "name", "tool_calls", "tool_call_id")
 _FLAGS = ("role", "train")
@@ -80,12 +81,13 @@ class Shapes:
         found = plain.says_something.copy()
         for part in self._parts:
             found &= ~plain.containing(part)
-        holding = np.zeros(len(found), bool)
+        short = np.flatnonzero(found & (plain.sizes < 4 * SHORT))
+        texts = plain.content.take(pa.array(short))
+        holding = np.zeros(len(short), bool)
         for whole in filter(str.strip, self._wholes):  # no text that is a value is blank
-            holding |= plain.containing(whole.strip())
-        short = np.flatnonzero(found & holding & (plain.sizes < 4 * SHORT))
-        texts = plain.content.take(pa.array(short)).to_pylist()
-        found[short] = [self._is_no_whole(text) for text in texts]
+            holding |= containing(texts, whole.strip())
+        likely = np.flatnonzero(holding)
+        found[short[likely]] = [self._is_no_whole(text) for text in texts.take(pa.array(likely)).to_pylist()]
         return found
 
     def _is_no_whole(self, text: str) -> bool:

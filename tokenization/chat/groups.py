@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.chat.agreement import Agreement
@@ -29,6 +30,7 @@ from tokenization.chat.symbolic_view import message_key
 from tokenization.chat.symbols import Slot
 from tokenization.plain_sessions import PlainSessions
 from tokenization.sequences import BoolArray, IntArray, TokenSequences, gathered, offsets_of, storage_dtype
+from tokenization.texts import Pieces
 from tokenization.windows.plan import ranges
 
 if TYPE_CHECKING:
@@ -41,13 +43,22 @@ PROBATION = 32  # sessions of a shape that a plan of suppositions is tried on; w
 
 
 @dataclass(frozen=True)
+class Column:
+    """One stretch of all sessions of a shape: a text of each, and what the template writes around it."""
+
+    before: str
+    texts: IntArray | list[str]  # [m]  message numbers of the plain sessions, or the texts themselves
+    after: str
+
+
+@dataclass(frozen=True)
 class Block:
     """One sequence of a shape, for all sessions of it."""
 
     sessions: IntArray  # int64 [m]  of the plain sessions
     cut: int  # -1 where a session gives one sequence
     layout: Layout
-    columns: list[list[str]]  # a list of m strings for each stretch of the sequence's own
+    columns: list[Column]  # one for each stretch of the sequence's own
 
 
 @dataclass(frozen=True)
@@ -138,13 +149,12 @@ def _group(
         sessions, missed = sessions[holds], np.sort(np.concatenate([missed, sessions[~holds]]))
     elif not all(renderer.bears_out(plan, case_of(own)) for own in sessions[::SAMPLE_EVERY].tolist()):
         return [], [], np.concatenate([sessions, missed])
-    values = [_column(slot, plain, sessions) for slot in plan.slots]
     blocks = [
         Block(
             sessions,
             number if len(plan.sequences) > 1 else -1,
             sequence.layout,
-            [_filled(stretch, values) for stretch in sequence.stretches],
+            [_stretch(stretch, plan, plain, sessions) for stretch in sequence.stretches],
         )
         for number, sequence in enumerate(plan.sequences)
         if len(sessions)
@@ -189,16 +199,43 @@ def _holds(plan: Plan, plain: PlainSessions, sessions: IntArray) -> BoolArray:
     return holds
 
 
-def _filled(stretch: Stretch, values: Sequence[list[str]]) -> list[str]:
-    """One stretch of every session."""
+def _stretch(stretch: Stretch, plan: Plan, plain: PlainSessions, sessions: IntArray) -> Column:
+    """One stretch of every session; of a single text as it is, which is nearly all, no string is made here."""
     if len(stretch) == 3:
-        before, slot, after = stretch
-        if before or after:
-            return [f"{before}{value}{after}" for value in values[slot]]  # type: ignore[index]
-        return values[slot]  # type: ignore[index]
+        before, number, after = stretch
+        slot = plan.slots[number]  # type: ignore[index]
+        own = plain.offsets[:-1][sessions] + slot.message
+        return Column(before, _column(slot, plain, sessions) if slot.steps else own, after)  # type: ignore[arg-type]
+    return Column("", _filled(stretch, [_column(slot, plain, sessions) for slot in plan.slots]), "")
+
+
+def _filled(stretch: Stretch, values: Sequence[list[str]]) -> list[str]:
+    """One stretch of every session, as strings."""
     size = len(values[0])
     columns = [values[piece] if isinstance(piece, int) else [piece] * size for piece in stretch]
     return list(map("".join, zip(*columns, strict=True)))
+
+
+def _written(plain: PlainSessions, columns: Sequence[Column]) -> list[str]:
+    """The texts of these columns, one column behind the other."""
+    made = [column.texts for column in columns if isinstance(column.texts, list)]
+    around = [text.encode() for column in columns for text in (column.before, column.after)]
+    behind = len(plain.content) + sum(map(len, made))  # the number of what stands around, behind the texts
+    numbers = np.empty((sum(len(column.texts) for column in columns), 3), np.int64)
+    row, text = 0, len(plain.content)
+    for place, column in enumerate(columns):
+        size = len(column.texts)
+        own = numbers[row : row + size]
+        own[:, 0], own[:, 2] = behind + 2 * place, behind + 2 * place + 1
+        if isinstance(column.texts, list):
+            own[:, 1] = np.arange(text, text + size)
+            text += size
+        else:
+            own[:, 1] = column.texts
+        row += size
+    pieces = Pieces.of(plain.content, *(pa.array(texts, pa.string()) for texts in made), around)
+    written: list[str] = pieces.written(numbers.ravel(), np.arange(0, 3 * row + 1, 3)).to_pylist()
+    return written
 
 
 # -- from blocks to sequences -----------------------------------------------------------------------------
@@ -217,7 +254,7 @@ def _assembled(
     renderer: Renderer, plain: PlainSessions, blocks: Sequence[Block], constants: tuple[Any, IntArray]
 ) -> Rendered:
     """Every block's sequences: ids, masks and spans, in the order of sessions and cuts."""
-    texts = [text for block in blocks for column in block.columns for text in column]
+    texts = _written(plain, [column for block in blocks for column in block.columns])
     continues = [np.repeat(np.array(block.layout.continues, bool), len(block.sessions)) for block in blocks]
     continuing = np.concatenate(continues).tolist() if any(map(np.any, continues)) else None
     dtype: Any = storage_dtype(renderer.largest_id)

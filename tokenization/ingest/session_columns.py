@@ -24,8 +24,9 @@ from tokenization.ingest.rows import RawBlock
 from tokenization.ingest.text_fields import own_id_text
 from tokenization.ingest.tool_calls import Refused
 from tokenization.ingest.training_flags import ALL_KEYS
-from tokenization.plain_sessions import MESSAGE, joined, messages_json
+from tokenization.plain_sessions import MESSAGE, messages_json
 from tokenization.sequences import BoolArray
+from tokenization.texts import containing, joined
 
 # What the general reader looks at in a row, beside the list of messages: such rows are its own.
 _MEANT = (
@@ -161,8 +162,7 @@ class ColumnReader:
             if name in self._meant and name not in schema.names and name != self._id_field:
                 ready &= pc.is_null(table.column(name)).to_numpy()
         role, is_trained, is_known = self._roles(turns.role)
-        thinks = pc.fill_null(pc.match_substring(turns.content, THINK_OPEN), True)
-        fine = is_known & ~thinks.to_numpy(zero_copy_only=False)
+        fine = is_known & ~containing(turns.content, THINK_OPEN)
         ready &= ~_any_in(~fine, turns.offsets) & _any_in(is_trained, turns.offsets)
         messages = messages_json(turns.offsets, role, turns.content)
         ready &= pc.is_valid(messages).to_numpy(zero_copy_only=False)

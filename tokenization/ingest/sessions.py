@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from tokenization.ingest.set_aside import SetAsideRows
 from tokenization.ingest.text_fields import ID_FIELD, own_id_text
 from tokenization.ingest.tool_calls import Refused, parse_tools, without_nulls
 from tokenization.plain_sessions import TURNS, plain_sessions
+from tokenization.texts import edges_of
 
 __all__ = ["BUILT_IN_ROLES", "ChatFormat", "ChatOptions", "SessionBatch", "read_sessions", "session_hash"]
 
@@ -77,9 +79,9 @@ class SessionBatch:
     changes: dict[str, int] = field(default_factory=dict)  # what was done -> strings it was done to
 
 
-def session_hash(messages: bytes, tools: bytes | None) -> bytes:
+def session_hash(messages: bytes | memoryview, tools: bytes | None) -> bytes:
     """16 bytes that name a session: of its messages' JSON and its tools'."""
-    return xxhash.xxh3_128_digest(messages if tools is None else messages + b"\n" + tools)
+    return xxhash.xxh3_128_digest(messages if tools is None else b"\n".join((messages, tools)))
 
 
 def read_sessions(chunk: Chunk, options: ChatOptions) -> Iterator[SessionBatch]:
@@ -252,12 +254,13 @@ class _Collected:
 def column_table(file: str, places: NDArray[np.int64], columns: ColumnSessions) -> pa.Table:
     """SESSION_SCHEMA of sessions in columns."""
     size = len(places)
-    texts = columns.messages.cast(pa.large_binary()).to_pylist()
+    data, edges = memoryview(columns.messages.buffers()[2] or b""), edges_of(columns.messages).tolist()
+    hashes = b"".join([session_hash(data[begin:end], None) for begin, end in pairwise(edges)])
     arrays = [
         pa.array(columns.own_ids, pa.string()),
         pa.array(places),
         pa.repeat(file, size),
-        pa.array([session_hash(text, None) for text in texts], pa.binary(16)),
+        pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), size, [None, pa.py_buffer(hashes)]),
         columns.messages,
         pa.nulls(size, pa.large_string()),
         columns.turns,
