@@ -24,6 +24,7 @@ import argparse
 import importlib
 import json
 import os
+import pkgutil
 import shutil
 import statistics
 import subprocess
@@ -35,6 +36,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
+from tokenization import build, chat, preview, stages, windows
 
 STAGES = ("documents", "selection", "tokenizer", "tokens", "windows", "candidate")
 TEMPLATE, TOKENIZER = "templates/trl-qwen2_5_training.jinja", "tokenizers/qwen2.5"
@@ -171,8 +174,9 @@ def import_what_a_build_needs() -> None:
     """The libraries and modules that stages import as they go."""
     for name in ("pandas", "polars", "pyarrow.json", "pyarrow.parquet", "pyarrow.dataset"):
         importlib.import_module(name)
-    for name in ("stages.chat_jobs", "stages.candidate", "build.showing", "preview.page", "chat.report"):
-        importlib.import_module(f"tokenization.{name}")
+    for package in (stages, chat, build, preview, windows):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
 
 
 def forget_all_but_tokenizer(store: Path) -> None:

@@ -190,10 +190,11 @@ class Prover:
             plan = self._plans[key] = self._learn(key, claim, values)
         return plan
 
-    def layouts_of(self, claim: Claim) -> Sequence[Layout] | None:
-        """The layouts of the claim's shape; None where its sessions must be rendered by themselves."""
+    def layouts_of(self, claim: Claim, *, again: bool) -> Sequence[Layout] | None:
+        """The layouts of the claim's shape, learnt where it is known to come `again` or has come before (learning costs
+        two proofs of one session); None where its sessions must be rendered by themselves."""
         split = self._split(claim)
-        plan = None if split is None else self._plan(split[0], claim, split[1], again=True)
+        plan = None if split is None else self._plan(split[0], claim, split[1], again=again)
         return None if plan is None else plan.layouts
 
     def bears_out(self, claim: Claim, layout: Layout, *, wholly: bool) -> bool:

@@ -84,7 +84,8 @@ def _layout_of(prover: Prover, plain: PlainSessions, sessions: IntArray) -> Layo
     """The layout of these sessions, all of one shape; None where they must be proved one by one."""
     if not len(sessions):
         return None
-    layouts = prover.layouts_of(Claim(plain.messages(int(sessions[0]))))
+    claim = Claim(plain.messages(int(sessions[0])))
+    layouts = prover.layouts_of(claim, again=len(sessions) > 1)
     if layouts is None or len(layouts) != 1:
         return None
     layout = layouts[0]

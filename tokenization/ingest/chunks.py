@@ -5,9 +5,9 @@ Parquet files into runs of row groups, local Arrow files into runs of record bat
 whole. Small whole files are grouped in order.
 
 Guarantees: each byte, row group and record batch is in exactly one piece, in order of files; a piece of a
-larger file is alone in its chunk, and a file's chunks are about equally large, so that no worker waits for
-another. Where groups end depends on the names near by only: a file added or removed regroups its neighbours,
-not the whole source. Price: a look at the footer of each Parquet and Arrow file.
+larger file is alone in its chunk; a file's chunks are about equally large, and of JSON Lines an even number, so
+that of two workers none waits for the other. Where groups end depends on the names near by only: a file added or
+removed regroups its neighbours, not the whole source. Price: a look at the footer of each Parquet and Arrow file.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _ends_group(file: InputFile, group_bytes: int) -> bool:
 
 def _ranges(file: InputFile, chunk_bytes: int) -> list[tuple[int, int]]:
     if file.compression is None and file.format == "jsonl":
-        count = max(1, -(-file.size // chunk_bytes))
+        count = _shares(file.size, chunk_bytes)
         borders = [file.size * number // count for number in range(count + 1)]
         return list(pairwise(borders))
     if file.compression is None and file.format in ("parquet", "arrow"):
@@ -98,10 +98,16 @@ def _ranges(file: InputFile, chunk_bytes: int) -> list[tuple[int, int]]:
     return [(0, WHOLE)]
 
 
+def _shares(size: int, chunk_bytes: int) -> int:
+    """How many chunks of at most `chunk_bytes` a file of this size makes: one, or an even number."""
+    count = -(-size // chunk_bytes)
+    return count + count % 2 if count > 1 else 1
+
+
 def _runs(sizes: Sequence[int], chunk_bytes: int) -> list[tuple[int, int]]:
     """Runs of neighbours that come to at most an even share of `chunk_bytes`, or are one unit."""
     runs: list[tuple[int, int]] = []
-    count = max(1, -(-sum(sizes) // chunk_bytes))
+    count = _shares(sum(sizes), chunk_bytes)
     share = -(-sum(sizes) // count)
     start, filled = 0, 0
     for index, size in enumerate(sizes):
