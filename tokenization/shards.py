@@ -235,6 +235,18 @@ def count_targets(batch: pa.RecordBatch) -> int:
     return int(batch.column("loss_mask").flatten().true_count)
 
 
+def row_of(batch: pa.RecordBatch, number: int) -> dict[str, Any]:
+    """One row of a batch: its tokens (int32) and mask (bool) as arrays, the rest as Python values."""
+    row = batch.slice(number, 1)
+    rest = [name for name in row.schema.names if name not in ("input_ids", "loss_mask")]
+    ids, mask = (row.column(name).flatten() for name in ("input_ids", "loss_mask"))
+    return {
+        "input_ids": ids.to_numpy(),
+        "loss_mask": mask.to_numpy(zero_copy_only=False),
+        **row.select(rest).to_pylist()[0],
+    }
+
+
 def read_row(folder: Path, row: int) -> dict[str, Any]:
     """One row of a split as Python values; IndexError where there is none."""
     seen = 0

@@ -8,6 +8,7 @@ and the set-asides, some of each reason.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tokenization import shards
 from tokenization.build.choosing import Chosen, chosen_items
@@ -185,7 +187,7 @@ def collect(
                 show_window = split == "train" and shown[kind] < WINDOWS_PER_KIND
                 if not show_window and number not in hit_rows:
                     continue
-                values = batch.slice(number, 1).to_pylist()[0]
+                values = shards.row_of(batch, number)
                 if show_window:
                     windows.append(window_of(row + number, values))
                     shown[kind] += 1
@@ -259,8 +261,8 @@ def sequence(
     words: Words,
     kind: str,
     segment: dict[str, Any],
-    ids: list[int],
-    mask: list[bool],
+    ids: Sequence[int] | NDArray[np.int32],
+    mask: Sequence[bool] | NDArray[np.bool_],
     item: dict[str, Any] | None,
 ) -> PreviewSequence:
     """One segment with its tokens' bytes and who says what."""

@@ -15,7 +15,8 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,7 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")  # letters by name, nothi
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
 _HIDDEN_SELECTORS = range(0xE0100, 0xE01F0)
+_DOUBTFUL = re.compile(f"[{_JOINER}{''.join(sorted(_BLANK_LETTERS))}\U000e0100-\U000e01ef]")
 _CONTROLS = re.findall(  # what ISO 646 calls 0x00 to 0x1F
     r"\w+",
     "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI "
@@ -39,8 +41,7 @@ _CONTROLS = re.findall(  # what ISO 646 calls 0x00 to 0x1F
 )
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The tokens [start, stop) that only together spell `text`; nearly always one token."""
 
     start: int
@@ -51,7 +52,7 @@ class Group:
 
 def visible(text: str) -> str:
     """The text with everything unseen or active spelled out; "\\n" stays a line break."""
-    if text.isascii() and text.isprintable():
+    if _all_harmless(text):
         return text
     around = zip(" " + text, text, text[1:] + " ", strict=False)
     return "".join(char if _harmless(before, char, after) else _spell(char) for before, char, after in around)
@@ -97,7 +98,7 @@ def shared_characters(seq: PreviewSequence) -> list[Group]:
             roles=[],
         )
         found += [
-            replace(group, start=group.start + first, stop=group.stop + first)
+            group._replace(start=group.start + first, stop=group.stop + first)
             for group in character_groups(part)
             if group.stop - group.start > 1
         ]
@@ -140,6 +141,13 @@ def _continues(last: Group, group: Group) -> bool:
     if _JOINER in (before, first):
         return not (before.isascii() or first.isascii())
     return ord(first) in _SKIN_TONES or unicodedata.category(first).startswith("M")
+
+
+def _all_harmless(text: str) -> bool:
+    """Whether every character is one that `_harmless` lets pass wherever it stands: nearly every text."""
+    for char in _SHOWN_AS_THEY_ARE:
+        text = text.replace(char, "")
+    return text.isprintable() and not _DOUBTFUL.search(text)
 
 
 def _harmless(before: str, char: str, after: str) -> bool:

@@ -28,7 +28,7 @@ BYTES_PER_TOKEN = 9  # a careful guess, for choosing what fits before it is writ
 Json = dict[str, object]
 TokenKey = tuple[int, bytes, bool]  # one id may stand for other bytes at a text's beginning
 
-_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+_ESCAPES = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "<>&\u2028\u2029"}
 
 
 def page_json(page: PreviewPage, max_bytes: int) -> str:
@@ -44,9 +44,11 @@ def page_json(page: PreviewPage, max_bytes: int) -> str:
         left_out["sequences"] = len(page.sequences) - len(kept)
         tokens, sequences = _sequences(kept)
         data = {"tokens": tokens, "sequences": sequences, "windows": windows, "set_aside": aside}
-        text = orjson.dumps({**data, "left_out": left_out}).decode().translate(_ESCAPES)
-        if not kept or len(text.encode()) <= max_bytes:
-            return text
+        written = orjson.dumps({**data, "left_out": left_out})
+        for char, escape in _ESCAPES.items():
+            written = written.replace(char, escape)
+        if not kept or len(written) <= max_bytes:
+            return written.decode()
         kept = kept[: len(kept) * 4 // 5]  # the guess was too generous: long titles, many escapes
 
 
