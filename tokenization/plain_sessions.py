@@ -99,8 +99,9 @@ class PlainSessions:
         for same in np.split(order, np.flatnonzero(np.diff(counts[order])) + 1) if len(order) else []:
             count = int(counts[same[0]])
             rows = self.role[self.offsets[:-1][same][:, None] + np.arange(count)]
-            keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * max(1, count))))
-            ordered = np.argsort(keys.ravel(), kind="stable") if count else np.arange(len(same))
+            ordered = (
+                np.argsort(_row_keys(rows, len(self.roles)), kind="stable") if count else np.arange(len(same))
+            )
             breaks = np.flatnonzero(np.any(np.diff(rows[ordered].astype(np.int64), axis=0) != 0, axis=1)) + 1
             for own in np.split(ordered, breaks):
                 groups.setdefault(rows[own[0]].tobytes(), []).append(same[own])
@@ -149,6 +150,15 @@ class PlainSessions:
         values = pa.StructArray.from_arrays([role, self.content], fields=list(MESSAGE))
         offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
         return pa.ListArray.from_arrays(offsets, values, mask=pa.array(others))
+
+
+def _row_keys(rows: NDArray[np.uint32], num_roles: int) -> NDArray[Any]:
+    """One value a row, equal where rows are: numbers where they reach, which sort ten times as fast, else bytes."""
+    count = rows.shape[1]
+    if num_roles**count < 1 << 62:
+        numbers: IntArray = rows.astype(np.int64) @ (num_roles ** np.arange(count, dtype=np.int64))
+        return numbers
+    return np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * count))).ravel()
 
 
 NONE = PlainSessions(

@@ -278,13 +278,17 @@ def _occurs_again(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 def _in_other_sessions(hashes: NDArray[np.uint64], session: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which of these occur in more than one session; `session` ascends."""
-    order = np.argsort(hashes, kind="stable")
+    """Which of these occur in more than one session."""
+    order = np.argsort(
+        hashes
+    )  # the fast, unstable one: of a hash's sessions the least and the greatest are asked for
     starts = np.flatnonzero(np.diff(hashes[order], prepend=~hashes[order][:1]))
-    stops = np.append(starts[1:], len(order))[: len(starts)]
-    differ = session[order[starts]] != session[order[stops - 1]]
+    own = session[order]
+    least, greatest = (
+        (np.minimum.reduceat(own, starts), np.maximum.reduceat(own, starts)) if len(own) else (own, own)
+    )
     shared = np.zeros(len(hashes), bool)
-    shared[order] = np.repeat(differ, stops - starts)
+    shared[order] = np.repeat(least != greatest, np.diff(np.append(starts, len(order))))
     return shared
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from tokenization.ingest.chunks import Piece
 from tokenization.ingest.delimited import CellBatch, iter_cells
-from tokenization.ingest.json_lines import iter_blocks, lines_of
+from tokenization.ingest.json_lines import count_lines, iter_blocks, lines_of
 from tokenization.ingest.json_values import iter_values
 from tokenization.ingest.opening import UnreadableInput, open_content
 from tokenization.ingest.set_aside import SetAsideRows
@@ -113,7 +113,7 @@ def raw_blocks(piece: Piece, batch_bytes: int = BATCH_BYTES) -> Iterator[RawBloc
         is_lines = piece.file.format == "jsonl"
         if is_lines:
             for lines in iter_blocks(stream, piece.start, piece.stop, batch_bytes):
-                count = lines.count(b"\n") + (not lines.endswith(b"\n"))
+                count = count_lines(lines)
                 yield RawBlock(range(place, place + count), count, lines=lines)
                 place += count
             return

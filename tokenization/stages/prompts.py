@@ -20,9 +20,12 @@ from tokenization.hashing import key_of
 from tokenization.plain_sessions import of_turns
 from tokenization.stages.documents import ROWS, load_index
 from tokenization.stages.running import run_jobs
-from tokenization.stages.tables import open_table
+from tokenization.stages.tables import open_table, read_arrays, write_arrays
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store
+
+CODE = "2"  # of how a chunk's hashes are stored
+HASHES = "hashes.arrow"
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ def hash_chunk(job: PromptJob) -> int:
     plain = of_turns(sessions.column("turns"))
     texts = prompts.prompt_texts(sessions.column("messages"), job.trained_roles, plain)
     with job.store.writing("prompts", job.key) as folder:
-        for field in fields(PromptTexts):
-            np.save(folder / f"{field.name}.npy", getattr(texts, field.name))
+        write_arrays(
+            {field.name: getattr(texts, field.name) for field in fields(PromptTexts)}, folder / HASHES
+        )
         (folder / META).write_bytes(orjson.dumps({"messages": len(texts.session)}))
     return worker_id()
 
@@ -61,7 +65,10 @@ def measure_prompts(
     jobs = {
         name: [
             PromptJob(
-                workspace.store, key_of("prompts", prompts.hashing(), sorted(roles), chunk), chunk, roles
+                workspace.store,
+                key_of("prompts", CODE, prompts.hashing(), sorted(roles), chunk),
+                chunk,
+                roles,
             )
             for chunk in workspace.result("documents", name).value["chunks"]
         ]
@@ -88,5 +95,4 @@ def measure_prompts(
 
 
 def load(store: Store, key: str) -> PromptTexts:
-    folder = store.path("prompts", key)
-    return PromptTexts(**{field.name: np.load(folder / f"{field.name}.npy") for field in fields(PromptTexts)})
+    return PromptTexts(**read_arrays(store.path("prompts", key) / HASHES))

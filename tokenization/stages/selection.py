@@ -214,13 +214,19 @@ def hash_words(column: pa.ChunkedArray) -> Hashes:
 
 def first_occurrence(hashes: Hashes) -> NDArray[np.int64]:
     """For each item the position of its first equal, int64 [num_items]; its own where it is the first."""
-    order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: equal hashes stay in order
-    ordered = hashes[order]
-    starts = np.ones(len(order), bool)
-    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    heads = order[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
-    first = np.empty(len(order), np.int64)
-    first[order] = heads
+    first = np.arange(len(hashes))
+    order = np.argsort(
+        hashes[:, 0]
+    )  # the fast, unstable one: only the few that share a word are sorted again
+    words = hashes[order, 0]
+    shares = np.flatnonzero(words[1:] == words[:-1])
+    some = np.unique(order[np.concatenate([shares, shares + 1])])
+    own = hashes[some]
+    again = np.lexsort((own[:, 1], own[:, 0]))  # stable: equal hashes stay in order
+    starts = np.ones(len(again), bool)
+    starts[1:] = (own[again][1:] != own[again][:-1]).any(axis=1)
+    heads = again[np.maximum.accumulate(np.where(starts, np.arange(len(again)), 0))]
+    first[some[again]] = some[heads]
     return first
 
 

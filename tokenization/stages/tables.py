@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,24 @@ def read_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
         reader = pa.ipc.open_file(source, options=options)
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number).select(columns)
+
+
+def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Arrays of one dimension, each of its own length, as one row of lists: a file in place of one an array."""
+    lists = [
+        pa.LargeListArray.from_arrays(np.array([0, len(values)]), pa.array(values))
+        for values in arrays.values()
+    ]
+    write_table(pa.table(lists, names=list(arrays)), path)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """What `write_arrays` wrote, mapped from the file where its values take whole bytes."""
+    table = open_table(path)
+    return {
+        name: table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        for name in table.column_names
+    }
 
 
 def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
