@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -97,21 +99,19 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     recipe = workspace.recipe
     tokenizer = opened(workspace)
     template = chat_tokens.template_of(workspace) if recipe.chat_sources else None
-    splits, shown = write_beside(workspace, folder)
-    give_back()
-    quarantine.write_quarantine(workspace, folder / "quarantine")
-    for stage, file in (("selection", NEAR_DUPLICATES), ("leaks", leaks.NAME)):
-        found = workspace.find(stage) if stage == "selection" or measures(recipe) else None
-        written = workspace.store.path(stage, found.key) / file if found else None
-        if written and written.exists():
-            shutil.copyfile(written, folder / "quarantine" / file)
     stops = chat_tokens.stop_token_ids(workspace)
-    save_tokenizer(
-        tokenizer_path(workspace),
-        folder / "tokenizer",
-        chat_template=template.source if template else None,
-        stop_token_ids=stops,
-    )
+    with items_beside(workspace, folder / "items.parquet") as written_items:
+        splits = write_dataset(workspace, folder)
+        give_back()
+        write_set_asides(workspace, folder / "quarantine")
+        save_tokenizer(
+            tokenizer_path(workspace),
+            folder / "tokenizer",
+            chat_template=template.source if template else None,
+            stop_token_ids=stops,
+        )
+        shown = written_items()
+    give_back()
     ledger = ledger_of(workspace, splits)
     write_json(folder / "ledger.json", {"entries": [entry.as_json() for entry in ledger]}, indent=True)
     template_fingerprint = template.fingerprint if template else None
@@ -155,20 +155,28 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def write_beside(workspace: Workspace, folder: Path) -> tuple[dict[str, Any], Chosen]:
-    """Shards and items; where there are few, items compress while shards gather. The manifest's `splits`, and the items
-    that the preview shows."""
+@contextmanager
+def items_beside(workspace: Workspace, path: Path) -> Iterator[Callable[[], Chosen]]:
+    """Items written in a thread while the rest is, where they are few; else when they are asked for. Gives what waits
+    for them, or writes them, and says which of them the preview shows."""
     count = sum(
         workspace.result("documents", source.name).value["items"] for source in workspace.recipe.sources
     )
     if count > MOST_BESIDE:
-        splits = write_dataset(workspace, folder)
-        give_back()
-        return splits, items.write_items(workspace, folder / "items.parquet")
+        yield lambda: items.write_items(workspace, path)
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="items") as beside:
-        written = beside.submit(items.write_items, workspace, folder / "items.parquet")
-        splits = write_dataset(workspace, folder)
-        return splits, written.result()
+        yield beside.submit(items.write_items, workspace, path).result
+
+
+def write_set_asides(workspace: Workspace, folder: Path) -> None:
+    """The quarantine, and what was found of near duplicates and leaks beside it."""
+    quarantine.write_quarantine(workspace, folder)
+    for stage, file in (("selection", NEAR_DUPLICATES), ("leaks", leaks.NAME)):
+        found = workspace.find(stage) if stage == "selection" or measures(workspace.recipe) else None
+        written = workspace.store.path(stage, found.key) / file if found else None
+        if written and written.exists():
+            shutil.copyfile(written, folder / file)
 
 
 def prompts_account(workspace: Workspace) -> dict[str, Any] | None:

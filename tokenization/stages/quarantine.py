@@ -75,16 +75,16 @@ def unselected(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
     if not len(rows):
         return
     first = load_first_copies(workspace, name)[rows]
-    naming = Naming(workspace, workspace.source(name).kind)
+    originals = names_of(workspace, workspace.source(name).kind, first)
     overlaps = {row["position"]: row for row in load_contaminated(workspace, name).to_pylist()}
     columns = ["item", "file", "place", "chunk", "row"]
     described = load_index(workspace, name).take(pa.array(rows)).select(columns).to_pylist()
     places = [np.array([entry[column] for entry in described], np.int64) for column in ("chunk", "row")]
     texts = row_texts(workspace, name, *places)
     for row, entry, original, choice, text in zip(
-        rows.tolist(), described, first, chosen[rows], texts, strict=True
+        rows.tolist(), described, originals, chosen[rows].tolist(), texts, strict=True
     ):
-        reason = REASONS[int(choice)]
+        reason = REASONS[choice]
         overlap = overlaps[row] if choice == CONTAMINATED else None
         yield {
             "file": entry["file"],
@@ -92,25 +92,25 @@ def unselected(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
             "item": entry["item"],
             "stage": "select",
             "reason": reason,
-            "detail": held(overlap) if overlap else repeats(reason, *naming.of(int(original))),
+            "detail": held(overlap) if overlap else repeats(reason, *original),
             "row": text,
             **({"overlap": {key: overlap[key] for key in OVERLAP}} if overlap else {}),
         }
 
 
-class Naming:
-    """Positions among all items of one kind, in recipe order, by name."""
-
-    def __init__(self, workspace: Workspace, kind: str) -> None:
-        self.sources = [source.name for source in workspace.recipe.sources if source.kind == kind]
-        self.indices = [load_index(workspace, source) for source in self.sources]
-        self.ends = np.cumsum([len(index) for index in self.indices])
-
-    def of(self, place: int) -> tuple[str, str]:
-        """(source, item)"""
-        owner = int(np.searchsorted(self.ends, place, side="right"))
-        position = place - (int(self.ends[owner - 1]) if owner else 0)
-        return self.sources[owner], self.indices[owner].column("item")[position].as_py()
+def names_of(workspace: Workspace, kind: str, places: NDArray[np.int64]) -> list[tuple[str, str]]:
+    """(source, item) of positions among all items of one kind, in recipe order."""
+    sources = [source.name for source in workspace.recipe.sources if source.kind == kind]
+    indices = [load_index(workspace, source) for source in sources]
+    begins = np.cumsum([0, *map(len, indices)])
+    owners = np.searchsorted(begins[1:], places, side="right")
+    found = [("", "")] * len(places)
+    for owner in np.unique(owners).tolist():
+        own = np.flatnonzero(owners == owner)
+        items = indices[owner].column("item").take(pa.array(places[own] - begins[owner])).to_pylist()
+        for number, item in zip(own.tolist(), items, strict=True):
+            found[number] = sources[owner], item
+    return found
 
 
 def repeats(reason: str, source: str, item: str) -> str:

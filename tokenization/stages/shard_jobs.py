@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokenization.errors import BuildError
-from tokenization.sequences import gathered, offsets_of
+from tokenization.sequences import TokenArray, gathered, offsets_of
 from tokenization.shards import Written, batch_of, write_shard
 from tokenization.stages.tables import mapped, open_table
 from tokenization.stages.windows import KINDS, Rows
@@ -84,7 +84,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     first_of_row = before[np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)]
     place = row_offsets[:-1][row_of] + before - first_of_row[row_of]  # where each segment begins in the batch
 
-    ids = np.empty(int(row_offsets[-1]), np.int32)
+    ids = np.empty(int(row_offsets[-1]), stored_dtype(job))
     mask = np.ones(int(row_offsets[-1]), np.bool_)  # text is a target throughout
     pretrain = rows.kind[first:last][row_of] == PRETRAIN
     group, begin = find_tokens(job, part)
@@ -94,6 +94,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     for row in np.flatnonzero(used < width).tolist():
         padding = slice(int(row_offsets[row] + used[row]), int(row_offsets[row + 1]))
         ids[padding], mask[padding] = job.pad_token_id, False
+    ids = ids.astype(np.int32) if ids.itemsize == 2 else ids.view(np.int32)  # uint32 ids are below 2^31
     assert bool((pretrain | (part["length"] == part["whole"])).all()), "a session is never cut by packing"
     lengths, offsets, columns, weights = segment_columns(job, part, counts, width - used, length)
     return batch_of(
@@ -210,31 +211,30 @@ class Runs:
 def fill(
     objects: Iterator[tuple[Path, NDArray[np.int64]]],
     segments: Runs,
-    ids: NDArray[np.int32],
+    ids: TokenArray,
     mask: NDArray[np.bool_],
 ) -> None:
     """Put the segments of every object where they belong, and for chats their masks; other masks stay."""
     short: dict[bool, list[tuple[Path, NDArray[np.int64]]]] = {False: [], True: []}
     for path, where in objects:
         dtype, has_mask = object_facts(path)
+        assert dtype == ids.dtype, f"{path} holds {dtype}, others {ids.dtype}: objects of two tokenizers"
         runs = segments.chosen(where).joined()
         if int(runs.length.sum()) < LONG_RUN * len(runs.length):
             short[has_mask].append((path, where))
             continue
-        read_runs(path / "ids.bin", dtype, runs, ids)
+        read_runs(path / "ids.bin", runs, ids)
         if has_mask:
-            read_runs(path / "mask.bin", np.dtype(np.bool_), runs, mask)
+            read_runs(path / "mask.bin", runs, mask)
     for has_mask, pieces in short.items():
         if pieces:
-            dtype = object_facts(pieces[0][0])[0]
-            gather_pieces("ids.bin", dtype, pieces, segments, ids)
+            gather_pieces("ids.bin", pieces, segments, ids)
             if has_mask:
-                gather_pieces("mask.bin", np.dtype(np.bool_), pieces, segments, mask)
+                gather_pieces("mask.bin", pieces, segments, mask)
 
 
 def gather_pieces(
     file: str,
-    dtype: np.dtype[Any],
     objects: list[tuple[Path, NDArray[np.int64]]],
     segments: Runs,
     out: NDArray[Any],
@@ -248,14 +248,12 @@ def gather_pieces(
         begin, first, own = np.unique(segments.begin[where], return_index=True, return_inverse=True)
         length = segments.length[where][first]  # a window that is seen twice has its segments twice
         edges = np.stack([begin, begin + length], axis=1).ravel()
-        taken.append(gathered(mapped(path / file, dtype), edges, 2 * np.arange(len(begin))))
+        taken.append(gathered(mapped(path / file, out.dtype), edges, 2 * np.arange(len(begin))))
         lengths.append(length)
         number[where] = own + read
         read += len(begin)
     wanted = np.flatnonzero(number >= 0)
     whole = gathered(np.concatenate(taken), offsets_of(np.concatenate(lengths)), number[wanted])
-    if whole.itemsize == out.itemsize:  # uint32 ids are below 2^31, the same bits in int32
-        whole = whole.view(out.dtype)
     there = segments.chosen(wanted)
     runs = Runs(offsets_of(there.length)[:-1], there.place, there.length).joined()
     for start, place, count in zip(
@@ -264,24 +262,25 @@ def gather_pieces(
         out[place : place + count] = whole[start : start + count]
 
 
-def read_runs(path: Path, dtype: np.dtype[Any], runs: Runs, out: NDArray[Any]) -> None:
-    """Long runs: each read from the file to its place, through a buffer where the widths differ."""
-    width = dtype.itemsize
-    same_width = width == out.dtype.itemsize  # the same bits
-    buffer = out if same_width else np.empty(int(runs.length.max()), dtype)
-    content = buffer.view(np.uint8).data
+def read_runs(path: Path, runs: Runs, out: NDArray[Any]) -> None:
+    """Long runs: each read from the file to its place."""
+    width, content = out.itemsize, out.view(np.uint8).data
     with open(path, "rb", buffering=0) as file:
         number = file.fileno()
         for begin, place, length in zip(
             runs.begin.tolist(), runs.place.tolist(), runs.length.tolist(), strict=True
         ):
-            first = place * width if same_width else 0
-            if os.preadv(number, [content[first : first + length * width]], begin * width) != length * width:
+            first, size = place * width, length * width
+            if os.preadv(number, [content[first : first + size]], begin * width) != size:
                 raise BuildError(
                     f"{path} ends before token {begin + length}; remove the object and build again"
                 )
-            if not same_width:
-                out[place : place + length] = buffer[:length]
+
+
+def stored_dtype(job: ShardJob) -> np.dtype[Any]:
+    """How ids are stored in the objects, all of one tokenizer: uint16 or uint32."""
+    first = next((path for objects in job.objects for path in objects), None)
+    return object_facts(first)[0] if first else np.dtype(np.uint32)
 
 
 @lru_cache(maxsize=1 << 16)
