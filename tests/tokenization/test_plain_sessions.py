@@ -67,6 +67,27 @@ def test_a_table_of_plain_sessions_is_plain_whole() -> None:
     assert group.tolist() == list(range(50))
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=3), max_size=30),
+    st.sampled_from([1, 3, 40]),
+    st.sampled_from([0, 12]),
+)
+def test_sessions_are_grouped_by_their_roles_however_many_there_are(
+    rows: list[list[int]], spread: int, longer: int
+) -> None:
+    # 97 roles in 14 messages are more sequences than 64 bits number.
+    named = [[f"role {number * spread}" for number in row + [0] * longer] for row in rows]
+    known = [[f"role {number}" for number in range(97)]]
+    sessions = [[{"role": role, "content": "x"} for role in roles] for roles in known + named]
+    found = plain_sessions(table(sessions))
+    groups = found.by_roles().values()
+    expected: dict[tuple[str, ...], list[int]] = {}
+    for number, roles in enumerate(known + named):
+        expected.setdefault(tuple(roles), []).append(number)
+    assert sorted(group.tolist() for group in groups) == sorted(expected.values())
+
+
 def test_chosen_sessions_are_the_same_sessions() -> None:
     sessions = [[{"role": "user", "content": f"{i}{j}"} for j in range(i + 1)] for i in range(6)]
     found = plain_sessions(table(sessions))

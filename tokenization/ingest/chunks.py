@@ -100,8 +100,8 @@ def _ranges(file: InputFile, chunk_bytes: int) -> list[tuple[int, int]]:
 
 def _shares(size: int, chunk_bytes: int) -> int:
     """How many chunks of at most `chunk_bytes` a file of this size makes: one, or an even number."""
-    count = -(-size // chunk_bytes)
-    return count + count % 2 if count > 1 else 1
+    count = max(1, -(-size // chunk_bytes))
+    return count + count % 2 if 1 < count < size else count
 
 
 def _runs(sizes: Sequence[int], chunk_bytes: int) -> list[tuple[int, int]]:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import datetime
 
+import jinja2.meta
 import pytest
 from chats import byte_tokenizer, renderer, table, texts, user
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenization.chat.control import GENERATION_START, GENERATION_STOP
-from tokenization.chat.sandbox import ChatEnvironment, CompiledTemplate, TemplateFailure, split_marks
+from tokenization.chat.sandbox import (
+    ChatEnvironment,
+    CompiledTemplate,
+    TemplateFailure,
+    read_source,
+    split_marks,
+)
 from tokenization.chat.symbolic_environment import SymbolicEnvironment
 from tokenization.chat.symbols import Ledger, NotSymbolic, Slot
-from tokenization.chat.templates import ChatTemplate
+from tokenization.chat.templates import BUILTIN_FOLDER, ChatTemplate
 from tokenization.errors import RecipeError
 
 DATE = datetime.date(2024, 7, 26)
@@ -95,6 +102,22 @@ def test_the_frozen_date_is_in_the_fingerprint() -> None:
         ChatTemplate.load(source, tokenizer, date=d) for d in (DATE, DATE, datetime.date(2025, 1, 1))
     )
     assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set a = b %}{{ a }}{% for m in messages %}{{ m.x ~ loop.index ~ c }}{% else %}{{ d }}{% endfor %}{{ m }}",
+        "{% macro f(a, b=c) %}{{ a ~ b ~ d }}{% endmacro %}{{ f(e) }}{{ range(2) }}{{ raise_exception }}",
+        "{% generation %}{% set inner = outer %}{{ inner }}{% endgeneration %}{{ inner is defined }}",
+        "{% if x is defined and 'a' + 'b' == y %}{{ namespace(z=1).z }}{% endif %}{{ strftime_now('%Y') }}",
+        *(path.read_text(encoding="utf-8") for path in sorted(BUILTIN_FOLDER.glob("*.jinja"))),
+    ],
+)
+def test_the_names_that_a_template_asks_for_are_those_that_jinja_finds(source: str) -> None:
+    tree = ChatEnvironment(DATE).parse(source)
+    assert read_source(source)[1] == jinja2.meta.find_undeclared_variables(tree)
+    assert repr(read_source(source)[0]) == repr(tree), "both made the sums of constants"
 
 
 def test_code_made_once_for_a_source_serves_each_environment_with_its_own_date_and_marks() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from preview_samples import END, HOSTILE, SPECIAL_TEXT, SPLIT, chat, sequence
 
+from tokenization.preview import characters
 from tokenization.preview.characters import (
     LONGEST_CLUSTER,
     character_groups,
@@ -105,6 +106,14 @@ def test_visible_text_holds_nothing_that_acts_or_hides(text: str) -> None:
     assert not categories & ACTIVE
     assert "\n" not in one_line(text)
     assert shown.count("\n") == text.count("\n")
+
+
+@given(st.text(max_size=20) | st.text("ab你\n\u3000\u200d\u3164\U000e0101é👨\u0301\t", max_size=8))
+def test_a_text_shown_as_it_is_has_no_character_that_is_spelled_out(text: str) -> None:
+    shown = visible(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(characters, "_all_harmless", lambda text: False)
+        assert visible(text) == shown
 
 
 def test_a_joiner_between_latin_letters_is_spelled_out_and_inside_an_emoji_kept() -> None:
