@@ -67,9 +67,8 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
         self.code_generator_class = _Code
         self.marks = marks  # whether `{% generation %}` writes them
-        self.asked: set[str] = (
-            set()
-        )  # names that compiled sources ask for, beside what every template can name
+        # Names that the sources compiled here ask for, beside those that every template can name.
+        self.asked: set[str] = set()
         self._iterations = 0
         self.filters["tojson"] = to_json
         self.globals.update(

@@ -5,7 +5,7 @@ chunks with sessions longer than the window, applies the recipe's overlong polic
 So another window length renders the few overlong sessions again and nothing else.
 
 Every sequence is proved (see build.proof) before it is kept: one that cannot be proved is set aside as `unproven`.
-Price: about 19 µs of CPU a plain session of 134 tokens to render and encode, and 9 µs to prove; see benchmarks.
+Price: about 19 µs of CPU a plain session of 134 tokens to render and encode, and 6 µs to prove; see benchmarks.
 """
 
 from __future__ import annotations
