@@ -28,9 +28,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from tokenization.chat.assembly import ConstantPool, Draft, assemble, cut_into_parts
+from tokenization.chat.blocks import merged
 from tokenization.chat.cases import Case, Verdict
 from tokenization.chat.control import ControlTokens
-from tokenization.chat.groups import merged, render_groups
+from tokenization.chat.groups import render_groups
 from tokenization.chat.outcome import Rendered, SetAside, stop_ids_of
 from tokenization.chat.rendered import Refusal, RenderedText
 from tokenization.chat.roles import TOOL, Role, role_fault, role_policy
