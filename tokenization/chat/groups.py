@@ -2,8 +2,8 @@
 
     plain sessions ──by shape──► plan of the shape ──column by column──► stretches ──one encode_batch──► ids and mask
 
-A plan (see skeleton) is made once for a shape; here it is filled for all its sessions together: a list of strings a
-stretch, one matrix of parts a shape. Sessions that a plan's conditions rule out, or that need more than columns
+A plan (see skeleton) is made once for a shape; here it is filled for all its sessions together, a column a stretch (see
+blocks). Sessions that a plan's conditions rule out, or that need more than columns
 (blank texts, prompts of which some stay masked), are left to be rendered as single cases.
 
 Guarantees: a session rendered here has the ids, mask and spans that it has as a single case; one session in
