@@ -32,9 +32,7 @@ from tokenization.store import write_json
 SEGMENT = pa.struct(
     [("source", pa.string()), ("item", pa.string()), ("start", pa.int64()), ("length", pa.int32())]
 )
-SHARD_TOKENS = (
-    32 << 20
-)  # about 170 MB a shard: large enough to stream, small enough to make on several workers
+SHARD_TOKENS = 16 << 20  # about 70 MB a shard: large enough to stream, small enough to share among workers
 BATCH_ROWS = 1000
 
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenization.sequences import BoolArray
+from tokenization.texts import containing
 
 SESSIONS_PER_SOURCE = 14
 DOCUMENTS_PER_SOURCE = 2
@@ -138,14 +139,11 @@ def _first(part: pa.Table, which: BoolArray, count: int) -> list[Item]:
 
 
 def _first_with(messages: pa.ChunkedArray, text: str) -> int | None:
-    """The first row that holds this text; one search over all of them, end to end."""
+    """The first row that holds this text, which has quotes of its own: no string of the messages says it."""
     before = 0
     for chunk in messages.chunks:
-        edges = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-        data = chunk.buffers()[2]
-        own = b"" if data is None else data.slice(int(edges[0]), int(edges[-1] - edges[0])).to_pybytes()
-        place = own.find(text.encode())
-        if place >= 0:  # the text has quotes of its own, which no JSON ends in and none begins with
-            return before + int(np.searchsorted(edges, place + edges[0], side="right")) - 1
+        found = np.flatnonzero(containing(chunk, text))
+        if len(found):
+            return before + int(found[0])
         before += len(chunk)
     return None

@@ -21,11 +21,17 @@ from tokenization.preview.model import PreviewPage
 from tokenization.preview.page_data import page_json
 
 MAX_BYTES = 3_000_000
+FRAME_BYTES = 65_536  # left for all that is not data
 SMALLEST_DATA = 1_000
 
 
-def html_page(page: PreviewPage, max_bytes: int = MAX_BYTES) -> str:
-    """The whole file as text; write it as UTF-8."""
+def page_data(page: PreviewPage, max_bytes: int = MAX_BYTES) -> str:
+    """What the page's script reads, which does not depend on the facts: it can be made before they are known."""
+    return page_json(page, max(max_bytes - FRAME_BYTES, SMALLEST_DATA))
+
+
+def html_page(page: PreviewPage, max_bytes: int = MAX_BYTES, data: str | None = None) -> str:
+    """The whole file as text, to be written as UTF-8; `data` is what `page_data` made of the same page before."""
     style, script = _asset("page.css"), _asset("page.js")
     values = {
         "title": _escaped(page.title),
@@ -37,8 +43,7 @@ def html_page(page: PreviewPage, max_bytes: int = MAX_BYTES) -> str:
         ),
     }
     template = Template(_asset("page.html"))
-    frame = len(template.substitute(values, data="").encode())
-    return template.substitute(values, data=page_json(page, max(max_bytes - frame, SMALLEST_DATA)))
+    return template.substitute(values, data=page_data(page, max_bytes) if data is None else data)
 
 
 def _asset(name: str) -> str:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy as np
 from tokenization import shards
 from tokenization.build.choosing import Chosen
 from tokenization.build.layout import replace_folder, version_manifest, versions_folder
+from tokenization.chat.templates import ChatTemplate
 from tokenization.hashing import file_digest, key_of
 from tokenization.memory import give_back
 from tokenization.object_store import shown
@@ -93,14 +95,11 @@ def run(workspace: Workspace, name: str, key: str) -> dict[str, Any]:
 
 def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
     """Write everything into the folder; the manifest, which is written last."""
-    from tokenization.build.showing import page_of_build
-    from tokenization.preview.page import html_page
+    from tokenization.build.showing import facts, page_of_build
+    from tokenization.preview.page import html_page, page_data
 
-    recipe = workspace.recipe
-    tokenizer = opened(workspace)
-    template = chat_tokens.template_of(workspace) if recipe.chat_sources else None
-    stops = chat_tokens.stop_token_ids(workspace)
-    with items_beside(workspace, folder / "items.parquet") as written_items:
+    template = chat_tokens.template_of(workspace) if workspace.recipe.chat_sources else None
+    with items_beside(workspace, folder / "items.parquet") as chosen:
         splits = write_dataset(workspace, folder)
         give_back()
         write_set_asides(workspace, folder / "quarantine")
@@ -108,25 +107,38 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
             tokenizer_path(workspace),
             folder / "tokenizer",
             chat_template=template.source if template else None,
-            stop_token_ids=stops,
+            stop_token_ids=chat_tokens.stop_token_ids(workspace),
         )
-        shown = written_items()
+        manifest = manifest_of(workspace, template, splits)
+        page = page_of_build(folder, manifest, chosen())
+        data = page_data(page)
     give_back()
     ledger = ledger_of(workspace, splits)
     write_json(folder / "ledger.json", {"entries": [entry.as_json() for entry in ledger]}, indent=True)
-    template_fingerprint = template.fingerprint if template else None
-    fingerprint = key_of(
+    manifest["fingerprint"] = key_of(
         [[split, [shard["sha256"] for shard in splits[split]["shards"]]] for split in SPLITS],
         file_digest(folder / "items.parquet"),
-        tokenizer.fingerprint,
-        template_fingerprint,
-        recipe.window,
+        manifest["tokenizer"]["fingerprint"],
+        manifest["template_fingerprint"],
+        manifest["window"],
     )
-    manifest = {
+    written = html_page(replace(page, facts=facts(manifest)), data=data)
+    (folder / "preview.html").write_text(written, encoding="utf-8")
+    write_json(folder / "manifest.json", manifest, indent=True)
+    return manifest
+
+
+def manifest_of(
+    workspace: Workspace, template: ChatTemplate | None, splits: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest, but for its fingerprint: what that is made of is still being written."""
+    recipe, tokenizer = workspace.recipe, opened(workspace)
+    windows, selection = workspace.result("windows").value, workspace.result("selection").value
+    return {
         "format": 1,
         "recipe": recipe.resolved(),
         "recipe_fingerprint": recipe.fingerprint,
-        "fingerprint": fingerprint,
+        "fingerprint": "",
         "inputs_fingerprint": key_of(inputs_of(workspace)),
         "window": recipe.window,
         "seed": recipe.seed,
@@ -135,38 +147,36 @@ def fill(workspace: Workspace, folder: Path) -> dict[str, Any]:
             "vocab_size": tokenizer.vocab_size,
             "document_end_token_id": tokenizer.document_end_token_id,
             "pad_token_id": tokenizer.pad_token_id,
-            "stop_token_ids": stops,
+            "stop_token_ids": chat_tokens.stop_token_ids(workspace),
             "engine": tokenizer.engine,
         },
-        "template_fingerprint": template_fingerprint,
+        "template_fingerprint": template.fingerprint if template else None,
         "template": chat_tokens.template_report(workspace) if template else None,
         "versions": versions(),
         "splits": splits,
-        "mixture": workspace.result("windows").value["mixture"],
-        "loss_weights": workspace.result("windows").value["loss_weights"],
+        "mixture": windows["mixture"],
+        "loss_weights": windows["loss_weights"],
         "sources": source_accounts(workspace),
-        "near_duplicate_clusters": workspace.result("selection").value["near_duplicate_clusters"],
+        "near_duplicate_clusters": selection["near_duplicate_clusters"],
         "decontamination": decontamination_account(workspace),
         "prompts": prompts_account(workspace),
         "proof": chat_tokens.proof_summary(workspace),
     }
-    (folder / "preview.html").write_text(html_page(page_of_build(folder, manifest, shown)), encoding="utf-8")
-    write_json(folder / "manifest.json", manifest, indent=True)
-    return manifest
 
 
 @contextmanager
 def items_beside(workspace: Workspace, path: Path) -> Iterator[Callable[[], Chosen]]:
-    """Items written in a thread while the rest is, where they are few; else when they are asked for. Gives what waits
-    for them, or writes them, and says which of them the preview shows."""
+    """Items written beside the rest where they are few, else when the block asks; gives what waits for the choice of
+    those that the preview shows. On leaving the block they are written."""
     count = sum(
         workspace.result("documents", source.name).value["items"] for source in workspace.recipe.sources
     )
-    if count > MOST_BESIDE:
-        yield lambda: items.write_items(workspace, path)
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="items") as beside:
-        yield beside.submit(items.write_items, workspace, path).result
+    with items.ItemsFile(path) as file:
+        if count > MOST_BESIDE:
+            yield lambda: items.write_items(workspace, file)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="items") as beside:
+            yield beside.submit(items.write_items, workspace, file).result
 
 
 def write_set_asides(workspace: Workspace, folder: Path) -> None:
@@ -259,9 +269,10 @@ def write_places(workspace: Workspace, folder: Path) -> tuple[Path, ...]:
 
 
 def shard_borders(rows: Rows) -> list[int]:
-    """Row numbers where shards begin, and the end: `[0, …, num_rows]`; at least one shard, also for no rows."""
-    ends = np.cumsum(rows.width)
-    count = max(1, -(-int(ends[-1] if len(ends) else 0) // shards.SHARD_TOKENS))
+    """Row numbers where shards begin, and the end: `[0, …, num_rows]`; one shard, also for no rows, or an even number,
+    so that two workers end together."""
+    count = max(1, -(-int(rows.width.sum(dtype=np.int64)) // shards.SHARD_TOKENS))
+    count += count % 2 if count > 1 else 0
     return [round(len(rows.kind) * number / count) for number in range(count + 1)]
 
 

@@ -31,7 +31,7 @@ CODES = {
     "tokens": "7",
     "windows": "4",
     "preview": "5",
-    "candidate": "8",
+    "candidate": "9",
 }
 
 

@@ -56,8 +56,8 @@ class RenderJob:
     tokenizer: Path
     chat: ChatSpec
     folder: Path  # where a template's relative path begins
-    base: str = ""  # the whole rendering that a fitting starts from
-    window: int = 0  # 0: render whole
+    window: int  # sequences that are longer are fitted, as an object of its own
+    base: str = ""  # the whole rendering that a fitting starts from; none: render whole
     prompted: NDArray[np.int32] | None = None  # those of `rows` whose prompts `train_on_prompt: auto` trains
 
 
@@ -119,6 +119,11 @@ class Chunk:
             {name: meta[name] for name in ("stop_ids", "lossy", "mismatches")},
         )
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, 0 where there is none."""
+        return int(self.table.column("length").to_numpy().max(initial=0))
+
     def chosen(self, order: NDArray[np.int64]) -> Chunk:
         """These sequences in this order; set-asides stay."""
         lengths = self.table.column("length").to_numpy().astype(np.int64)
@@ -169,7 +174,7 @@ class Chunk:
             "tokens": int(lengths.sum()),
             "target_tokens": int(self.table.column("targets").to_numpy().sum()),
             "separators": 0,
-            "longest": int(lengths.max(initial=0)),
+            "longest": self.longest,
             "dtype": dtype.name,
             "set_aside": dict(Counter(self.set_aside.column("reason").to_pylist())),
             "actions": dict(actions),

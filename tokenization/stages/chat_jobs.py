@@ -1,8 +1,9 @@
 """Sessions to token sequences: rendered, masked, proved, and made to fit the window.
 
 A chunk's object is made in two steps. The first renders every session whole, whatever the window; the second, only for
-chunks with sessions longer than the window, applies the recipe's overlong policy to those and keeps the rest as it is.
-So another window length renders the few overlong sessions again and nothing else.
+chunks with sessions longer than the window, applies the recipe's overlong policy to those and keeps the rest as it is,
+as another object. So another window length renders the few overlong sessions again and nothing else; the first time,
+both steps are one job.
 
 Every sequence is proved (see build.proof) before it is kept: one that cannot be proved is set aside as `unproven`.
 Price: about 19 µs of CPU a plain session of 134 tokens to render and encode, and 6 µs to prove; see benchmarks.
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tokenization.chat.rendering import plain_of
+from tokenization.chat.rendering import Renderer, plain_of
 from tokenization.engine import worker_id
 from tokenization.hashing import key_of
 from tokenization.stages.chat_chunk import Chunk, RenderJob
@@ -49,6 +50,7 @@ def job(
         tokenizer_path(workspace),
         recipe.chat,
         recipe.directory,
+        recipe.window,
         prompted=prompted,
     )
 
@@ -69,15 +71,18 @@ def prompted_among(job: RenderJob, rows: NDArray[np.int32]) -> list[int]:
 
 
 def encode_chunk(job: RenderJob) -> int:
-    """Render one chunk's kept sessions, whole; the worker's number."""
-    sessions = open_table(job.store.path("rows", job.chunk) / ROWS).select(READ)
+    """Render one chunk's kept sessions, whole; then those to fit that are longer than the window which is asked for
+    beside. The worker's number."""
+    sessions = sessions_of(job)
     if len(job.rows) < len(sessions):
         sessions = sessions.take(pa.array(job.rows))
-    renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
+    renderer = opened_renderer(job)
     made = Chunk.of(
         renderer, job, sessions, renderer.render(sessions, prompted_among(job, job.rows)), job.rows
     )
     made.save(job)
+    if made.longest > job.window:
+        fitted(renderer, fitting(job), made).save(fitting(job))
     return worker_id()
 
 
@@ -85,29 +90,42 @@ def fit(
     workspace: Workspace, jobs: list[RenderJob], metas: list[dict[str, Any]], name: str, *, threads: bool
 ) -> tuple[list[str], list[dict[str, Any]], int]:
     """Every chunk's object and meta once no sequence is longer than the window; how many chunks were fitted."""
-    window = workspace.recipe.window
-    fitted = [
-        replace(base, key=key_of("fit", base.key, window), base=base.key, window=window)
-        if meta["longest"] > window
-        else base
+    chosen = [
+        fitting(base) if meta["longest"] > base.window else base
         for base, meta in zip(jobs, metas, strict=True)
     ]
-    over = [job for job in fitted if job.window]
+    over = [job for job in chosen if job.base]
     if over:
         run_jobs(workspace, "tokens", fit_chunk, over, 0, name, threads=threads)
-    metas = [workspace.store.meta("tokens", job.key) for job in fitted]
-    return [job.key for job in fitted], metas, len(over)
+    metas = [workspace.store.meta("tokens", job.key) for job in chosen]
+    return [job.key for job in chosen], metas, len(over)
+
+
+def fitting(base: RenderJob) -> RenderJob:
+    """The job that starts from another's whole rendering."""
+    return replace(base, key=key_of("fit", base.key, base.window), base=base.key)
 
 
 def fit_chunk(job: RenderJob) -> int:
-    """Apply the overlong policy to one chunk's long sessions; the worker's number."""
-    base = Chunk.load(job.store.path("tokens", job.base))
+    """Apply the overlong policy to one chunk's long sessions, rendered whole before; the worker's number."""
+    fitted(opened_renderer(job), job, Chunk.load(job.store.path("tokens", job.base))).save(job)
+    return worker_id()
+
+
+def fitted(renderer: Renderer, job: RenderJob, base: Chunk) -> Chunk:
+    """The chunk, its long sessions rendered again under the overlong policy."""
     rows = base.table.column("row").to_numpy()
     long_rows = np.unique(rows[base.table.column("length").to_numpy() > job.window])
-    sessions = open_table(job.store.path("rows", job.chunk) / ROWS).select(READ).take(pa.array(long_rows))
-    renderer = renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)
+    sessions = sessions_of(job).take(pa.array(long_rows))
     whole = renderer.render(sessions, prompted_among(job, long_rows))
     rendered = renderer.fit(sessions, whole, job.window)
-    refitted = Chunk.of(renderer, job, sessions, rendered, long_rows)
-    base.without(long_rows).joined(refitted).save(job)
-    return worker_id()
+    return base.without(long_rows).joined(Chunk.of(renderer, job, sessions, rendered, long_rows))
+
+
+def sessions_of(job: RenderJob) -> pa.Table:
+    """The chunk's sessions, all of them."""
+    return open_table(job.store.path("rows", job.chunk) / ROWS).select(READ)
+
+
+def opened_renderer(job: RenderJob) -> Renderer:
+    return renderer_of(job.tokenizer, job.chat.model_dump_json(), job.folder)

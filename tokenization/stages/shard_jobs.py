@@ -1,10 +1,6 @@
-"""Write one shard: gather the plan's tokens from the token objects, in batches, straight into Arrow.
+"""Write one shard: gather the plan's tokens from the token objects (`token_runs`), in batches, straight into Arrow.
 
-Segments that follow each other in their object and in the window are one run: text laid end to end is about one run a
-window. Long runs are read from the object's file to where they belong; short ones (best fit) are gathered as byte
-strings, first from each object that the batch touches, then into the order of the batch. Nothing stays mapped, so
-memory does not follow the tokens. Text is all targets but the first token of each segment (nothing in the segment
-predicts it), padding never is.
+Text is all targets but the first token of each segment (nothing in the segment predicts it), padding never is.
 
 Guarantees: bytes depend on the plan and the tokens only. Price: about 1 ns a token of text, 30 ns with sessions of
 130 tokens, names of items included, while items.parquet is written beside.
@@ -12,10 +8,9 @@ Guarantees: bytes depend on the plan and the tokens only. Price: about 1 ns a to
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tokenization.errors import BuildError
-from tokenization.sequences import TokenArray, gathered, offsets_of
 from tokenization.shards import Written, batch_of, write_shard
-from tokenization.stages.tables import mapped, open_table
+from tokenization.stages.tables import open_table
+from tokenization.stages.token_runs import Runs, fill, object_facts
 from tokenization.stages.windows import KINDS, Rows
 from tokenization.windows.mixture import PRETRAIN
 
 BATCH_TOKENS = 2 << 20  # 8 MB of ids a batch: stays in cache-sized pieces, bounds memory
-LONG_RUN = 512  # tokens: a read costs about 2 us, a gather some ns a token
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def gather(job: ShardJob, rows: Rows, first: int, last: int) -> pa.RecordBatch:
     mask = np.ones(int(row_offsets[-1]), np.bool_)  # text is a target throughout
     pretrain = rows.kind[first:last][row_of] == PRETRAIN
     group, begin = find_tokens(job, part)
-    fill(by_object(job, group), Runs(begin, place, length), ids, mask)
+    fill(partial(object_path, job), group, Runs(begin, place, length), ids, mask)
     mask[place] = False  # the first token of a segment: nothing in the segment predicts it
     used = np.add.reduceat(length, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64))
     for row in np.flatnonzero(used < width).tolist():
@@ -179,114 +172,12 @@ def item_names(job: ShardJob, part: dict[str, NDArray[Any]]) -> pa.Array:
     return pa.concat_arrays(found).take(pa.array(order))
 
 
-def by_object(job: ShardJob, group: NDArray[np.int64]) -> Iterator[tuple[Path, NDArray[np.int64]]]:
-    """Each token object that the segments come from (see find_tokens), and which of them do, in their order."""
-    order = np.argsort(group, kind="stable")
-    values, firsts = np.unique(group[order], return_index=True)
-    for value, segments in zip(values.tolist(), np.split(order, firsts[1:]), strict=True):
-        yield job.objects[value >> 32][value & 0xFFFFFFFF], segments
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Tokens that stand together in an object and in the batch: int64 [num_runs] each."""
-
-    begin: NDArray[np.int64]  # in the object
-    place: NDArray[np.int64]  # in the batch
-    length: NDArray[np.int64]
-
-    def chosen(self, where: NDArray[np.int64]) -> Runs:
-        """These of them."""
-        return Runs(self.begin[where], self.place[where], self.length[where])
-
-    def joined(self) -> Runs:
-        """Those that follow each other in both places as one."""
-        follows = (self.begin[1:] == self.begin[:-1] + self.length[:-1]) & (
-            self.place[1:] == self.place[:-1] + self.length[:-1]
-        )
-        heads = np.flatnonzero(np.concatenate([[True], ~follows]))
-        return Runs(self.begin[heads], self.place[heads], np.add.reduceat(self.length, heads))
-
-
-def fill(
-    objects: Iterator[tuple[Path, NDArray[np.int64]]],
-    segments: Runs,
-    ids: TokenArray,
-    mask: NDArray[np.bool_],
-) -> None:
-    """Put the segments of every object where they belong, and for chats their masks; other masks stay."""
-    short: dict[bool, list[tuple[Path, NDArray[np.int64]]]] = {False: [], True: []}
-    for path, where in objects:
-        dtype, has_mask = object_facts(path)
-        assert dtype == ids.dtype, f"{path} holds {dtype}, others {ids.dtype}: objects of two tokenizers"
-        runs = segments.chosen(where).joined()
-        if int(runs.length.sum()) < LONG_RUN * len(runs.length):
-            short[has_mask].append((path, where))
-            continue
-        read_runs(path / "ids.bin", runs, ids)
-        if has_mask:
-            read_runs(path / "mask.bin", runs, mask)
-    for has_mask, pieces in short.items():
-        if pieces:
-            gather_pieces("ids.bin", pieces, segments, ids)
-            if has_mask:
-                gather_pieces("mask.bin", pieces, segments, mask)
-
-
-def gather_pieces(
-    file: str,
-    objects: list[tuple[Path, NDArray[np.int64]]],
-    segments: Runs,
-    out: NDArray[Any],
-) -> None:
-    """Short segments of these objects: what the batch wants of each, then all of it in the order of the batch."""
-    taken: list[NDArray[Any]] = []
-    lengths: list[NDArray[np.int64]] = []
-    number = np.full(len(segments.begin), -1, np.int64)
-    read = 0
-    for path, where in objects:
-        begin, first, own = np.unique(segments.begin[where], return_index=True, return_inverse=True)
-        length = segments.length[where][first]  # a window that is seen twice has its segments twice
-        edges = np.stack([begin, begin + length], axis=1).ravel()
-        taken.append(gathered(mapped(path / file, out.dtype), edges, 2 * np.arange(len(begin))))
-        lengths.append(length)
-        number[where] = own + read
-        read += len(begin)
-    wanted = np.flatnonzero(number >= 0)
-    whole = gathered(np.concatenate(taken), offsets_of(np.concatenate(lengths)), number[wanted])
-    there = segments.chosen(wanted)
-    runs = Runs(offsets_of(there.length)[:-1], there.place, there.length).joined()
-    for start, place, count in zip(
-        runs.begin.tolist(), runs.place.tolist(), runs.length.tolist(), strict=True
-    ):
-        out[place : place + count] = whole[start : start + count]
-
-
-def read_runs(path: Path, runs: Runs, out: NDArray[Any]) -> None:
-    """Long runs: each read from the file to its place."""
-    width, content = out.itemsize, out.view(np.uint8).data
-    with open(path, "rb", buffering=0) as file:
-        number = file.fileno()
-        for begin, place, length in zip(
-            runs.begin.tolist(), runs.place.tolist(), runs.length.tolist(), strict=True
-        ):
-            first, size = place * width, length * width
-            if os.preadv(number, [content[first : first + size]], begin * width) != size:
-                raise BuildError(
-                    f"{path} ends before token {begin + length}; remove the object and build again"
-                )
+def object_path(job: ShardJob, number: int) -> Path:
+    """The token object that `find_tokens` calls by this number."""
+    return job.objects[number >> 32][number & 0xFFFFFFFF]
 
 
 def stored_dtype(job: ShardJob) -> np.dtype[Any]:
     """How ids are stored in the objects, all of one tokenizer: uint16 or uint32."""
     first = next((path for objects in job.objects for path in objects), None)
     return object_facts(first)[0] if first else np.dtype(np.uint32)
-
-
-@lru_cache(maxsize=1 << 16)
-def object_facts(path: Path) -> tuple[np.dtype[Any], bool]:
-    """How a token object's ids are stored, and whether it has a mask, as chats do."""
-    import orjson
-
-    meta = orjson.loads((path / "meta.json").read_bytes())
-    return np.dtype(meta["dtype"]), (path / "mask.bin").exists()

@@ -118,6 +118,38 @@ def test_no_session_is_longer_than_the_window_and_the_policy_is_on_record(
     assert problems([Entry.from_json(entry) for entry in entries(build)]) == []
 
 
+def test_sessions_fitted_with_the_rest_of_their_chunk_are_those_fitted_to_a_window_asked_for_later(
+    new_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tokenization.stages import chat_jobs
+
+    def fitted(first_window: int) -> dict[str, bytes]:
+        project = new_project(
+            name="long",
+            sources=[chat_source("long", "data/long.jsonl")],
+            mixture=None,
+            validation=0,
+            window=first_window,
+        )
+        project.file("data/long.jsonl", json_lines(long_talks()))
+        later = []
+        with monkeypatch.context() as patch:
+            patch.setattr(chat_jobs, "fit_chunk", lambda job: later.append(job) or fit_chunk(job))
+            for window in (first_window, 128):
+                project.save(window=window)
+                project.candidate()
+        assert len(later) == (first_window != 128)
+        workspace = project.workspace()
+        (key,) = workspace.result("tokens", "long").value["objects"]
+        folder = workspace.store.path("tokens", key)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    fit_chunk = chat_jobs.fit_chunk
+    at_once, afterwards = fitted(128), fitted(1024)
+    assert at_once.keys() == afterwards.keys() > {"ids.bin", "mask.bin", "sequences.arrow", "meta.json"}
+    assert at_once == afterwards
+
+
 def entries(build: Path) -> list[dict[str, Any]]:
     return list(json.loads((build / "ledger.json").read_text())["entries"])
 
