@@ -179,7 +179,7 @@ def text_problems(rows: Rows, split: str) -> Iterator[str]:
         rows.input_ids
     ):  # windows_full refuses these lengths and tells what they claim
         return
-    if not judged.any():
+    if not judged.any() or (judged.all() and _only_masked(rows.mask_bits, begins, lengths, padding)):
         return
     expected = np.repeat(text, lengths)
     expected[begins[text]] = False
@@ -190,6 +190,26 @@ def text_problems(rows: Rows, split: str) -> Iterator[str]:
     for segment in np.unique(np.searchsorted(begins, wrong, side="right") - 1).tolist():
         name = rows.items[segment].as_py() or "padding"
         yield f"{split}: the mask of {rows.sources[segment].as_py()} {name} is not that of a text"
+
+
+def _only_masked(
+    mask: pa.BooleanArray, begins: NDArray[np.int64], lengths: NDArray[np.int64], padding: NDArray[np.bool_]
+) -> bool:
+    """Whether nothing is masked but the first token of each segment and padding: few places, so that bytes of ones
+    are passed over, a tenth of the time of looking at every token."""
+    expected = np.sort(np.concatenate([begins[~padding], ranges(begins[padding], lengths[padding])]))
+    return np.array_equal(zeros_of(mask), expected)
+
+
+def zeros_of(flags: pa.BooleanArray) -> NDArray[np.int64]:
+    """Where flags are not set, ascending, int64 [num_unset]; the price is that of the bytes that are not all ones."""
+    before = flags.offset % 8  # flags of the first byte that belong to what stands before
+    stored = np.frombuffer(flags.buffers()[1], np.uint8)
+    content = stored[flags.offset // 8 : -(-(flags.offset + len(flags)) // 8)]
+    mixed = np.flatnonzero(content != 0xFF)
+    which, bit = np.nonzero(np.unpackbits(content[mixed, None], axis=1, bitorder="little") == 0)
+    places: NDArray[np.int64] = 8 * mixed[which] + bit - before
+    return places[(places >= 0) & (places < len(flags))]
 
 
 def session_problems(rows: Rows, wanted: Sessions, prover: Prover, split: str) -> tuple[list[str], int]:

@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from corruptions import first_session, items_of, rows_of, save_items, save_manifest, save_rows, segments_of
 from corruptions import manifest_of as read_manifest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_recipes import Project
 
-from tokenization.build.mask_check import mask_problems
-from tokenization.build.verify import Build
+from tokenization.build.mask_check import mask_problems, text_problems, zeros_of
+from tokenization.build.verify import Build, Rows
+from tokenization.shards import schema_of
 
 Row = dict[str, Any]
 
@@ -54,6 +58,49 @@ def test_every_single_flipped_target_of_a_session_is_named_with_its_token(build:
         (problem,) = problems_of(build)
         assert problem.startswith(f"train: {name_of(segment)}: token {token - place.start}: "), problem
         row["loss_mask"][token] ^= True
+
+
+@given(st.lists(st.booleans() | st.just(True), max_size=80), st.integers(0, 20))
+def test_the_places_of_unset_flags_are_found_however_the_flags_are_sliced(
+    flags: list[bool], begin: int
+) -> None:
+    assert zeros_of(pa.array(flags, pa.bool_()).slice(begin)).tolist() == [
+        place for place, flag in enumerate(flags[begin:]) if not flag
+    ]
+
+
+@given(
+    texts=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=5), min_size=1, max_size=6),
+    paddings=st.lists(st.integers(0, 9), min_size=6, max_size=6),
+    flip=st.none() | st.integers(0, 10**6),
+)
+def test_rows_of_text_alone_pass_if_and_only_if_no_bit_of_their_mask_is_wrong(
+    texts: list[list[int]], paddings: list[int], flip: int | None
+) -> None:
+    schema = schema_of(None)
+    rows = []
+    for lengths, padding in zip(texts, paddings, strict=False):
+        mask = [token > 0 for length in lengths for token in range(length)] + [False] * padding
+        named = [("books", f"book-{n}", length) for n, length in enumerate(lengths)]
+        named += [("", "", padding)] if padding else []
+        segments = [
+            {"source": source, "item": item, "start": 0, "length": length} for source, item, length in named
+        ]
+        rows.append(
+            {
+                "input_ids": list(range(len(mask))),
+                "loss_mask": mask,
+                "seq_lens": [length for *_, length in named],
+                "segments": segments,
+                "kind": "pretrain",
+            }
+        )
+    if flip is not None:
+        row = rows[flip % len(rows)]
+        place = flip % len(row["loss_mask"])
+        row["loss_mask"][place] ^= True
+    problems = list(text_problems(Rows.of(pa.RecordBatch.from_pylist(rows, schema)), "train"))
+    assert len(problems) == (flip is not None)
 
 
 def test_a_session_that_the_dataset_lacks_and_one_that_stands_twice_are_named(build: Path) -> None:
