@@ -18,6 +18,7 @@ import click
 
 from pipelines.places import BuildDirectory, Place
 from tokenization.errors import TokenmillError
+from tokenization.memory import end_at_once
 
 Command = Callable[..., Any]
 # Of tokenization.exporting, which takes long to import.
@@ -48,6 +49,7 @@ def explained(command: Command) -> Command:
 def main() -> None:
     """Raw corpora and chats in, training windows whose every token is accounted for out."""
     gc.set_threshold(*COLLECTED)
+    end_at_once()
 
 
 store_option = click.option(

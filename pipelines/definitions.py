@@ -13,5 +13,8 @@ gc.freeze()  # what Dagster made lives as long as the process: the collector nee
 
 from pipelines.code_location import of_folder  # noqa: E402
 from pipelines.recipes import recipe_folder  # noqa: E402
+from tokenization.memory import end_at_once  # noqa: E402
+
+end_at_once()
 
 defs = of_folder(recipe_folder())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,3 +43,26 @@ def test_a_process_smaller_than_the_bound_keeps_what_is_free(
     give_back(above=max(0, memory.resident() + beside))
     assert len(asked) == trims
     assert abs(memory.resident() - resident()) < 64 << 20, "what it goes by is what the system counts"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_process_that_ends_at_once_is_not_looked_over_once_more(at_once: bool) -> None:
+    script = f"""
+import atexit
+from tokenization.memory import end_at_once
+
+class Loop:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        print("looked at")
+
+loop = Loop()
+atexit.register(print, "ended in order")
+if {at_once}:
+    end_at_once()
+del loop
+"""
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert told.splitlines() == (["ended in order"] if at_once else ["ended in order", "looked at"])
