@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tokenization.build.finding import Finding, finding
 from tokenization.build.verify import SPLITS, Build
+from tokenization.tokenizer.definition import Definition
 
 SAMPLE = 500  # messages encoded and decoded
 MOST_UNKNOWN = 0.001  # of all tokens
@@ -95,8 +95,7 @@ def check_unknown(build: Build) -> Finding:
 
 def unknown_token_id(build: Path) -> int | None:
     """The id that stands for what the vocabulary lacks, or None where every byte has a piece."""
-    described = orjson.loads((build / "tokenizer" / "tokenizer.json").read_bytes())
-    model: dict[str, Any] = described["model"]
+    model = Definition.read(build / "tokenizer" / "tokenizer.json").model
     if model.get("byte_fallback"):
         return None
     if isinstance(model.get("unk_id"), int):  # unigram
