@@ -15,9 +15,10 @@ import dagster as dg
 from assets import naming
 from assets.links import link
 from tokenization.build.advice import ADVICE
+from tokenization.build.contents import Build
 from tokenization.build.finding import Finding
 from tokenization.build.layout import published, version_folder, versions_folder
-from tokenization.build.verify import CHECKS, Build
+from tokenization.build.verify import CHECKS
 from tokenization.preview.characters import one_line
 from tokenization.preview.markdown import shortened
 from tokenization.run_records import RUN_CHECKS, RunRecords

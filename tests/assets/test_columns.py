@@ -8,7 +8,8 @@ from small_recipes import Project
 
 from assets import columns
 from assets.checks import WARNINGS, WHAT
-from tokenization.build.verify import CHECKS, Build
+from tokenization.build.contents import Build
+from tokenization.build.verify import CHECKS
 from tokenization.shards import schema_of
 from tokenization.stages.documents import INDEX_SCHEMA
 from tokenization.stages.tables import open_table

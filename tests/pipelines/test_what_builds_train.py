@@ -25,7 +25,8 @@ from small_recipes import (
 )
 
 from tokenization import shards
-from tokenization.build.verify import Build, check_masks, verify
+from tokenization.build.contents import Build
+from tokenization.build.verify import check_masks, verify
 from tokenization.hashing import file_digest
 
 New = Callable[..., Project]

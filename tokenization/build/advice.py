@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 
+from tokenization.build.contents import SPLITS, Build
 from tokenization.build.finding import Finding, finding
-from tokenization.build.verify import SPLITS, Build
 from tokenization.tokenizer.definition import Definition
 
 SAMPLE = 500  # messages encoded and decoded

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
-    from tokenization.build.verify import Build
+    from tokenization.build.contents import Build
 
 LEAKS = "quarantine/leaks.parquet"
 

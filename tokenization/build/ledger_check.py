@@ -16,7 +16,7 @@ import orjson
 from tokenization.ledger import Entry
 
 if TYPE_CHECKING:
-    from tokenization.build.verify import Build
+    from tokenization.build.contents import Build
 
 STAGES = {
     "documents": ("ingest", "select"),

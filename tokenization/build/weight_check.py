@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tokenization.build.verify import Build, Rows
+from tokenization.build.contents import Build, Rows
 
 
 class Weights:

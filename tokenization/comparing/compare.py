@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenization.build.verify import Build
+from tokenization.build.contents import Build
 from tokenization.comparing.aside import set_aside
 from tokenization.comparing.items import items_of
 from tokenization.comparing.manifests import Difference, differences, facts, recipe_differences, totals, why

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenization.build.verify import Build
+from tokenization.build.contents import Build
 from tokenization.comparing.segments import HALVES, shown_items
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tokenization import shards
+from tokenization.build.contents import Build
 from tokenization.build.showing import words_of
-from tokenization.build.verify import Build
 from tokenization.preview.characters import decode
 
 

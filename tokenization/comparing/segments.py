@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenization.build.verify import SPLITS, Build, Rows
+from tokenization.build.contents import SPLITS, Build, Rows
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenization.build.contents import SPLITS
 from tokenization.build.layout import read_manifest
-from tokenization.build.verify import SPLITS
 from tokenization.errors import BuildError, RecipeError
 from tokenization.exporting import huggingface
 from tokenization.exporting.forms import FORMS, WEIGHTS, Form

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization import shards
-from tokenization.build.verify import Rows
+from tokenization.build.contents import Rows
 
 IGNORED = -100  # the label that no loss counts, as in torch's cross entropy
 

@@ -12,7 +12,7 @@ from corruptions import manifest_of, rows_of, save_manifest
 from small_recipes import Project
 
 from tokenization.build.advice import ADVICE, check_prompts, check_round_trip, check_unknown
-from tokenization.build.verify import Build
+from tokenization.build.contents import Build
 
 
 @pytest.fixture

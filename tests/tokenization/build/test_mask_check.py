@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_recipes import Project
 
+from tokenization.build.contents import Build, Rows
 from tokenization.build.mask_check import mask_problems, text_problems, zeros_of
-from tokenization.build.verify import Build, Rows
 from tokenization.shards import schema_of
 
 Row = dict[str, Any]

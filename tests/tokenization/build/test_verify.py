@@ -11,7 +11,8 @@ import pytest
 from corruptions import CORRUPTIONS, manifest_of, rows_of, save_manifest, save_rows
 from small_recipes import Project
 
-from tokenization.build.verify import CHECKS, Build, check_windows, verify
+from tokenization.build.contents import Build
+from tokenization.build.verify import CHECKS, check_windows, verify
 from tokenization.errors import RecipeError
 
 
