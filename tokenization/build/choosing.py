@@ -139,7 +139,7 @@ def _first(part: pa.Table, which: BoolArray, count: int) -> list[Item]:
 
 
 def _first_with(messages: pa.ChunkedArray, text: str) -> int | None:
-    """The first row that holds this text, which has quotes of its own: no string of the messages says it."""
+    """The first row whose JSON holds this text; its quotes are not escaped, so that no string within can say it."""
     before = 0
     for chunk in messages.chunks:
         found = np.flatnonzero(containing(chunk, text))

@@ -21,7 +21,7 @@ from tokenization.preview.model import PreviewPage
 from tokenization.preview.page_data import page_json
 
 MAX_BYTES = 3_000_000
-FRAME_BYTES = 65_536  # left for all that is not data
+FRAME_BYTES = 65_536  # left for all that is not data; long facts may take more
 SMALLEST_DATA = 1_000
 
 
@@ -43,6 +43,9 @@ def html_page(page: PreviewPage, max_bytes: int = MAX_BYTES, data: str | None = 
         ),
     }
     template = Template(_asset("page.html"))
+    frame = len(template.substitute(values, data="").encode())
+    if frame > FRAME_BYTES:
+        data = page_json(page, max(max_bytes - frame, SMALLEST_DATA))
     return template.substitute(values, data=page_data(page, max_bytes) if data is None else data)
 
 

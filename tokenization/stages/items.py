@@ -2,7 +2,7 @@
 
 A document's row has its file, place and content hash; a session's (or a cut's) also its messages as they were
 rendered, its tool definitions and the target spans in token positions of its sequence.
-Price: one chunk's rows and three row groups in memory at a time. Two thirds of the time is their compression, which
+Price: one chunk's rows and three row groups in memory at a time. More than half of the time is their compression, which
 goes on beside the rest.
 """
 
@@ -39,7 +39,7 @@ SOUGHT = [
     "place",
     "num_tokens",
 ]  # columns that a reader may search by their ranges
-ROW_GROUP = 8192  # rows: ten to twenty megabytes of long sessions
+ROW_GROUP = 8192  # rows: 5 MB with sessions of 134 tokens
 SPAN = pa.struct([("start", pa.int32()), ("stop", pa.int32()), ("message", pa.int32())])
 ITEM_SCHEMA = pa.schema(
     [

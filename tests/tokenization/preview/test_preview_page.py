@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from preview_samples import HOSTILE, SPLIT, chat, sequence, window
 
 from tokenization.preview.model import PreviewPage, SetAside
-from tokenization.preview.page import html_page
+from tokenization.preview.page import html_page, page_data
 from tokenization.preview.page_data import LONGEST_SEQUENCE, mask_lengths
 
 HOSTILE_ROW = SetAside(HOSTILE, HOSTILE, HOSTILE, 7, HOSTILE, HOSTILE, HOSTILE)
@@ -101,6 +101,20 @@ def test_a_page_stays_below_its_limit_and_says_what_it_leaves_out() -> None:
     assert 0 < len(data["sequences"]) < 40
     whole_page = PreviewPage("t", [], seqs, windows, [HOSTILE_ROW] * 50)
     assert not any(data_of(html_page(whole_page))["left_out"].values())
+
+
+def test_facts_longer_than_what_is_left_for_them_take_it_from_the_data() -> None:
+    rng = np.random.default_rng(5)
+    texts = ["".join(map(chr, rng.integers(0x4E00, 0x9FA5, 400))) for _ in range(40)]
+    seqs = [chat([("user", text), ("assistant", text)], piece=3) for text in texts]
+    page = PreviewPage("t", [("asked for", "x" * 100_000)], seqs)
+    limit = 220_000
+    assert len(html_page(page, limit, page_data(page, limit)).encode()) <= limit
+    told = PreviewPage("t", [("asked for", "x")], seqs)
+    assert html_page(told, limit, page_data(told, limit)) == html_page(told, limit)
+    assert len(page_data(page, limit)) + 100_000 > limit, (
+        "the data as it was made before would not have fitted"
+    )
 
 
 def test_a_few_hundred_usual_sessions_fit_whole() -> None:
