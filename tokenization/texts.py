@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tokenization.scanning import places_where
 from tokenization.sequences import BoolArray, IntArray
 
 # What JSON escapes with one byte more; the rest of the control characters are rare.
@@ -115,6 +116,6 @@ def escaped(texts: pa.Array) -> tuple[pa.LargeBinaryArray, BoolArray]:
 
 def escapes_in(flat: NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
     """Where the bytes stand for which JSON takes two, and where the rare control characters, for which it takes six."""
-    at = np.flatnonzero((flat < 0x20) | (flat == ord('"')) | (flat == ord("\\")))  # a third of a table's time
+    at = places_where(flat, lambda piece: (piece < 0x20) | (piece == ord('"')) | (piece == ord("\\")))
     is_short = _ESCAPE_NUMBER[flat[at]] >= 0
     return at[is_short], at[~is_short]
