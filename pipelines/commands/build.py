@@ -12,6 +12,7 @@ import click
 import orjson
 
 from pipelines.home import dagster_home
+from pipelines.preflight import inputs_beside
 from tokenization.defaults import default_out, default_store
 from tokenization.engine import Engine
 from tokenization.object_store import shown
@@ -43,7 +44,8 @@ def build_recipe(
         overrides=overrides,
     )
     dagster_home()
-    from pipelines.building import build
+    with inputs_beside(workspace):
+        from pipelines.building import build
 
     built = build(workspace, recipe, train=train, on_progress=progress(quiet=as_json))
     if as_json:
