@@ -10,16 +10,16 @@ open in pyarrow, polars and DuckDB. This is the one home of the columns:
     kind         string              "pretrain" | "sft"
     loss_weights list<float32>       one for each entry of seq_lens, 0 for padding; only where a build uses weights
 
-Guarantees: the same rows give the same bytes. Price: one copy of the tokens from memory to disk, their SHA-256 on the
-way.
+Guarantees: the same rows give the same bytes. Price: one copy of the tokens from memory to disk (see uncached), their
+SHA-256 on the way.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tokenization.store import write_json
+from tokenization.uncached import UncachedFile
 
 SEGMENT = pa.struct(
     [("source", pa.string()), ("item", pa.string()), ("start", pa.int64()), ("length", pa.int32())]
@@ -103,7 +104,7 @@ def write_shard(
     """Write one stream file, counted and hashed on the way: nothing is read back."""
     schema = with_features(schema_of(window, weights))
     rows = targets = 0
-    with open(path, "wb", buffering=0) as file:
+    with UncachedFile(path) as file:
         sink = _Hashed(file)
         with pa.PythonFile(sink, "w") as out, pa.ipc.new_stream(out, schema) as writer:
             for batch in batches:
@@ -118,16 +119,13 @@ class _Hashed:
 
     closed = False
 
-    def __init__(self, file: RawIOBase) -> None:
+    def __init__(self, file: UncachedFile) -> None:
         self._file = file
         self.digest = hashlib.sha256()
 
     def write(self, content: Any) -> int:
-        left = memoryview(content)
-        self.digest.update(left)
-        while left:  # one call writes 2 GiB at most
-            left = left[self._file.write(left) :]
-        return len(content)
+        self.digest.update(content)
+        return self._file.write(content)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -223,9 +221,11 @@ def read_split(folder: Path) -> Iterator[pa.RecordBatch]:
 
 
 def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
-    """One shard's rows batch by batch, memory-mapped."""
-    with pa.memory_map(str(path)) as source:
-        yield from pa.ipc.open_stream(source)
+    """One shard's rows batch by batch, memory-mapped: only what is looked at is read. (Arrow's own `memory_map` asks
+    for a whole batch as soon as it is given out, tokens and all.)"""
+    with open(path, "rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+    yield from pa.ipc.open_stream(pa.py_buffer(content))
 
 
 def count_targets(batch: pa.RecordBatch) -> int:

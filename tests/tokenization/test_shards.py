@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from tokenization import shards
 from tokenization.hashing import file_digest
+from tokenization.uncached import LARGE
 
 WINDOW = 6
 ROWS: list[dict[str, Any]] = [
@@ -116,6 +118,42 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
     names = sorted(path.name for path in first.iterdir())
     assert names == ["data-00000-of-00001.arrow", "dataset_info.json", "state.json"]
     assert [file_digest(first / name) for name in names] == [file_digest(second / name) for name in names]
+
+
+@pytest.mark.parametrize("window", [4096, None])
+def test_a_large_shard_is_what_was_written_and_hashed(tmp_path: Path, window: int | None) -> None:
+    rng = np.random.default_rng(5)
+    batches = [large_batch(rng.integers(0, 1 << 17, 4096 * rows), window) for rows in (300, 1, 290)]
+    written = shards.write_shard(tmp_path / "shard", iter(batches), window)
+    assert written.rows == 591 and written.sha256 == file_digest(tmp_path / "shard")
+    assert (tmp_path / "shard").stat().st_size > 8 * LARGE
+    read = list(shards.read_stream(tmp_path / "shard"))
+    assert len(read) == 3 and all(a.equals(b) for a, b in zip(read, batches, strict=True))
+
+
+def large_batch(ids: NDArray[np.int64], window: int | None) -> pa.RecordBatch:
+    """Rows of 4096 tokens, one segment each."""
+    rows = len(ids) // 4096
+    return shards.batch_of(
+        input_ids=ids.astype(np.int32),
+        loss_mask=ids % 3 > 0,
+        row_offsets=np.arange(rows + 1) * 4096,
+        segment_offsets=np.arange(rows + 1),
+        segments={
+            "source": pa.array(["docs"] * rows),
+            "item": pa.array([f"{row}.md" for row in range(rows)]),
+            "start": pa.array([0] * rows, pa.int64()),
+            "length": pa.array([4096] * rows, pa.int32()),
+        },
+        kinds=pa.array(["pretrain"] * rows),
+        window=window,
+    )
+
+
+def test_an_emptied_shard_is_no_stream(tmp_path: Path) -> None:
+    (tmp_path / "shard").write_bytes(b"")
+    with pytest.raises(pa.ArrowInvalid):
+        list(shards.read_stream(tmp_path / "shard"))
 
 
 def test_polars_reads_a_shard_as_it_is(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from tokenization import ledger
 from tokenization.build.contents import SPLITS, Build, Rows
 from tokenization.build.finding import SHOWN, Finding, finding
 from tokenization.engine import available_cores
-from tokenization.hashing import file_digest
+from tokenization.uncached import uncached_digest
 
 
 def check_hashes(build: Build) -> Finding:
@@ -40,7 +40,7 @@ def check_hashes(build: Build) -> Finding:
     with ThreadPoolExecutor(
         available_cores(), thread_name_prefix="hashes"
     ) as pool:  # hashing lets go of the GIL
-        digests = list(pool.map(lambda path: file_digest(path) if path.is_file() else None, paths))
+        digests = list(pool.map(lambda path: uncached_digest(path) if path.is_file() else None, paths))
     problems = [
         f"{shard['path']} is missing"
         if digest is None
