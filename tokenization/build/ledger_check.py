@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from tokenization.build.quarantined import set_aside_lines
 from tokenization.ledger import Entry
 
 if TYPE_CHECKING:
@@ -50,15 +51,13 @@ def quarantine_problems(build: Build, entries: list[Entry]) -> Iterator[str]:
 def in_quarantine(build: Build, kinds: dict[str, str]) -> Counter[Key]:
     """What the quarantine holds, counted."""
     held: Counter[Key] = Counter()
-    for path in sorted((build.path / "quarantine").glob("*.jsonl")):
-        with open(path, "rb") as lines:
-            for line in lines:
-                row = orjson.loads(line)
-                where = row["stage"], row["source"], row["reason"]
-                is_text = kinds.get(row["source"]) == "text"
-                held["documents" if is_text else "sessions", *where] += 1
-                if is_text and row["stage"] == "select":
-                    text = orjson.loads(row["row"])["text"]
-                    held["characters", *where] += len(text)
-                    held["bytes", *where] += len(text.encode())
+    for line in set_aside_lines(build.path):
+        told = line.told
+        where = told["stage"], told["source"], told["reason"]
+        is_text = kinds.get(told["source"]) == "text"
+        held["documents" if is_text else "sessions", *where] += 1
+        if is_text and told["stage"] == "select":
+            text = orjson.loads(line.whole()["row"])["text"]
+            held["characters", *where] += len(text)
+            held["bytes", *where] += len(text.encode())
     return held

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow.parquet as pq
 
 from tokenization.build.layout import read_manifest
+from tokenization.build.quarantined import set_aside_lines
 
 Row = dict[str, Any]
 NEAR_DUPLICATES, LEAKS = "near_duplicates.parquet", "leaks.parquet"
@@ -47,19 +47,13 @@ def left_out(
     """What the build at this place left out; of this source and for this reason only, where one is named."""
     manifest = read_manifest(build)
     found: dict[tuple[str, str], Reason] = {}
-    for path in sorted((build / "quarantine").glob("*.jsonl")):
-        if source not in (None, path.stem):
-            continue
-        with open(path, "rb") as lines:
-            for line in lines:
-                row = orjson.loads(line)
-                if reason in (None, row["reason"]):
-                    kept = found.setdefault(
-                        (row["source"], row["reason"]), Reason(row["source"], row["reason"])
-                    )
-                    kept.count += 1
-                    if len(kept.samples) < samples:
-                        kept.samples.append(row)
+    for line in set_aside_lines(build, source):
+        group = line.told["source"], line.told["reason"]
+        if reason in (None, group[1]):
+            kept = found.setdefault(group, Reason(*group))
+            kept.count += 1
+            if len(kept.samples) < samples:
+                kept.samples.append(line.whole())
     rules = {
         name: told["rules_would_remove"]
         for name, told in manifest["sources"].items()

@@ -24,6 +24,7 @@ from tokenization import shards
 from tokenization.build.choosing import Chosen, chosen_items
 from tokenization.build.layout import read_manifest
 from tokenization.build.mask_check import BuildTokenizer
+from tokenization.build.quarantined import set_aside_lines
 from tokenization.build.turns import Turns
 from tokenization.errors import RecipeError
 from tokenization.preview.model import PreviewPage, PreviewSequence, PreviewWindow, SetAside
@@ -289,22 +290,20 @@ def set_asides(build: Path) -> list[SetAside]:
     """Some of the quarantine, by reason."""
     shown: Counter[tuple[str, str]] = Counter()
     made = []
-    for path in sorted((build / "quarantine").glob("*.jsonl")):
-        with open(path, "rb") as lines:
-            for line in lines:
-                row = orjson.loads(line)
-                group = (row["source"], row["reason"])
-                shown[group] += 1
-                if shown[group] <= ASIDE_PER_REASON:
-                    made.append(
-                        SetAside(
-                            row["source"],
-                            row["item"] or "",
-                            row["file"],
-                            row["place"] or 0,
-                            row["reason"],
-                            row["detail"],
-                            row.get("row", "(not UTF-8)")[:ROW_BYTES],
-                        )
-                    )
+    for line in set_aside_lines(build):
+        group = line.told["source"], line.told["reason"]
+        shown[group] += 1
+        if shown[group] <= ASIDE_PER_REASON:
+            row = line.whole()
+            made.append(
+                SetAside(
+                    row["source"],
+                    row["item"] or "",
+                    row["file"],
+                    row["place"] or 0,
+                    row["reason"],
+                    row["detail"],
+                    row.get("row", "(not UTF-8)")[:ROW_BYTES],
+                )
+            )
     return made

@@ -92,7 +92,7 @@ def character_classes(data: Bytes) -> Bytes:
 
     All bytes of a white-space character have `WHITE_SPACE`.
     """
-    classes = _byte_table().take(data)
+    classes = np.frombuffer(bytearray(data).translate(_byte_table().tobytes()), np.uint8)
     if not len(data) or int(data.max()) < 0x80:
         return classes
     leads = np.flatnonzero(classes == _UNDECIDED)

@@ -107,7 +107,9 @@ class Structure:
         """Where letters of scripts without spaces make words begin inside runs of other than white space."""
         if not are_unspaced(self.classes).any():
             return np.zeros(0, np.int64)
-        places = np.flatnonzero(self.classes & KIND)  # letters and numbers
+        places = np.flatnonzero(
+            (self.classes & KIND) != 0
+        )  # letters and numbers; bytes not compared take five times as long
         unspaced = are_unspaced(self.classes.take(places))
         follow = np.flatnonzero(unspaced[:-1] & ~unspaced[1:]) + 1  # another script behind such a letter
         run = np.flatnonzero(breaks)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from tokenization.recipe.model import SourceSpec
 from tokenization.stages.catalogue import CODES
 from tokenization.stages.running import run_jobs
 from tokenization.stages.screening import Screen, screen_of, screened
-from tokenization.stages.tables import TableWriter, open_table, write_table
+from tokenization.stages.tables import TableWriter, open_table, read_batches, write_table
 from tokenization.stages.workspace import Workspace
 from tokenization.store import META, Store
 
@@ -341,11 +341,11 @@ def load_index(workspace: Workspace, name: str) -> pa.Table:
     return open_table(workspace.store.path("index", result.key) / INDEX)
 
 
-def load_set_aside(workspace: Workspace, name: str) -> pa.Table:
-    """What was set aside while reading, with absolute places."""
+def read_set_aside(workspace: Workspace, name: str) -> Iterator[pa.Table]:
+    """What was set aside while reading (SET_ASIDE_SCHEMA), with absolute places; a stored batch at a time, for rules
+    may have rejected nearly all of a source."""
     value = workspace.result("documents", name).value
-    tables = [
-        absolute_places(open_table(workspace.store.path("rows", key) / SET_ASIDE), before)
-        for key, before in zip(value["chunks"], value["lines_before"], strict=True)
-    ]
-    return pa.concat_tables([SET_ASIDE_SCHEMA.empty_table(), *tables])
+    for key, before in zip(value["chunks"], value["lines_before"], strict=True):
+        path = workspace.store.path("rows", key) / SET_ASIDE
+        for batch in read_batches(path, SET_ASIDE_SCHEMA.names):
+            yield absolute_places(pa.Table.from_batches([batch]), before)

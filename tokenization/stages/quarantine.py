@@ -1,7 +1,8 @@
 """`quarantine/`: what was set aside, as it came, with its source, place and reason; one JSON Lines file a source.
 
 `row` is the row's own text; where its bytes are no UTF-8 they stand in `row_base64`. `tokenmill replay` reads these
-files again after a fix. Price: streamed, one chunk in memory at a time.
+files again after a fix. What a line says of the row stands before the row (see build.quarantined). Price: streamed,
+`HELD` rows in memory at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tokenization.stages.documents import ROWS, load_index, load_set_aside
+from tokenization.stages.documents import ROWS, load_index, read_set_aside
 from tokenization.stages.selection import (
     CONTAMINATED,
     DUPLICATE,
@@ -45,7 +46,10 @@ def write_quarantine(workspace: Workspace, folder: Path) -> None:
 
 def quarantined(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
     """A source's set-asides in the order of the stages."""
-    for row in load_set_aside(workspace, name).to_pylist():
+    parts = (
+        part for table in read_set_aside(workspace, name) for part in table.to_batches(max_chunksize=HELD)
+    )
+    for row in (row for part in parts for row in part.to_pylist()):
         yield {
             "file": row["file"],
             "place": row["place"],

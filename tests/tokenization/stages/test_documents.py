@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_recipes import Project, json_lines, text_source
 
 from tokenization.errors import RecipeError
-from tokenization.stages.documents import item_ids, load_index, load_set_aside
+from tokenization.stages.documents import item_ids, load_index, read_set_aside
 from tokenization.stages.tables import open_table
 
 ROWS = [{"id": f"r{n}", "text": f"Text number {n}, " + "long " * (n % 7)} for n in range(200)]
@@ -121,7 +121,7 @@ def test_the_index_and_the_places_are_the_same_however_the_file_is_cut(
         workspace = rows_project.workspace()
         chunks = len(workspace.run("documents", "rows").value["chunks"])
         index = load_index(workspace, "rows").select(["item", "file", "place", "hash", "size"])
-        aside = load_set_aside(workspace, "rows").select(["file", "place", "reason"])
+        aside = pa.concat_tables(read_set_aside(workspace, "rows")).select(["file", "place", "reason"])
         made.append((chunks, index.to_pylist(), sorted(row.items() for row in aside.to_pylist())))
     chunks, indices, asides = zip(*made, strict=True)
     assert chunks[0] > 20 and chunks[1] >= 5 and chunks[2] == 1
