@@ -2,8 +2,9 @@
 
     python -m benchmarks.memory --data DATA/raw --tokenizer DATA/tokenizers/qwen2.5 --cases 100 1000 text:1000 tiny:1e6
 
-A case is a number of megabytes of ordinary documents as JSON Lines, `text:N` for one plain text file of N MB, or
-`tiny:N` for N documents of a few words. One JSON line a case. Linux only (it reads /proc/PID/smaps_rollup).
+A case is a number of megabytes of ordinary documents as JSON Lines, `clean:N` for as many with every quality rule,
+which reject nine tenths of them, `text:N` for one plain text file of N MB, or `tiny:N` for N documents of a few words.
+One JSON line a case. Linux only (it reads /proc/PID/smaps_rollup).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import psutil
 
 from benchmarks.corpus import rounds, write_corpus
+from benchmarks.raw_text import RULES
 
 EVERY_S = 0.1
 
@@ -42,7 +45,7 @@ def make_source(case: str, data: Path, folder: Path) -> tuple[Path, int]:
     """The case's one file, and the bytes of its text."""
     folder.mkdir(parents=True, exist_ok=True)
     kind, _, size = case.rpartition(":")
-    if kind == "":
+    if kind in ("", "clean"):
         told = write_corpus(data, folder, float(size), parquet=False)
         return folder / "corpus.jsonl", int(told["text_bytes"])  # type: ignore[call-overload]
     if kind == "tiny":
@@ -64,11 +67,13 @@ def make_source(case: str, data: Path, folder: Path) -> tuple[Path, int]:
 def measure(case: str, data: Path, tokenizer: Path, place: Path) -> dict[str, object]:
     """Build the case and watch."""
     source, size = make_source(case, data, place / "source")
-    recipe = {
+    recipe: dict[str, Any] = {
         "name": "memory",
         "tokenizer": {"path": str(tokenizer.absolute())},
         "sources": [{"name": "web", "kind": "text", "path": str(source)}],
     }
+    if case.startswith("clean:"):
+        recipe["cleaning"] = {"rules": RULES}
     (place / "memory.yaml").write_text(json.dumps(recipe))
     environment = {**os.environ, "DAGSTER_HOME": f"{place}/dagster", "TOKENMILL_STORE": f"{place}/store"}
     command = [

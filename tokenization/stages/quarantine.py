@@ -32,6 +32,7 @@ from tokenization.stages.workspace import Workspace
 
 REASONS = {DUPLICATE: "exact_duplicate", NEAR_DUPLICATE: "near_duplicate", CONTAMINATED: "contaminated"}
 HELD = 256  # rows in memory at a time
+DESCRIBED = 8192  # of those that the selection left out, names and places in memory at a time
 OVERLAP = ("set", "item", "share", "character", "ngram")
 
 
@@ -78,15 +79,29 @@ def unselected(workspace: Workspace, name: str) -> Iterator[dict[str, Any]]:
     rows = np.flatnonzero(~is_kept(chosen))
     if not len(rows):
         return
-    first = load_first_copies(workspace, name)[rows]
-    originals = names_of(workspace, workspace.source(name).kind, first)
+    first = load_first_copies(workspace, name)
     overlaps = {row["position"]: row for row in load_contaminated(workspace, name).to_pylist()}
+    for begin in range(0, len(rows), DESCRIBED):
+        part = rows[begin : begin + DESCRIBED]
+        yield from described(workspace, name, part, first[part], chosen[part], overlaps)
+
+
+def described(
+    workspace: Workspace,
+    name: str,
+    rows: NDArray[np.int64],
+    first: NDArray[np.int64],
+    chosen: NDArray[np.uint8],
+    overlaps: dict[int, dict[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """These items of the source, which the selection left out."""
+    originals = names_of(workspace, workspace.source(name).kind, first)
     columns = ["item", "file", "place", "chunk", "row"]
-    described = load_index(workspace, name).take(pa.array(rows)).select(columns).to_pylist()
-    places = [np.array([entry[column] for entry in described], np.int64) for column in ("chunk", "row")]
+    entries = load_index(workspace, name).take(pa.array(rows)).select(columns).to_pylist()
+    places = [np.array([entry[column] for entry in entries], np.int64) for column in ("chunk", "row")]
     texts = row_texts(workspace, name, *places)
     for row, entry, original, choice, text in zip(
-        rows.tolist(), described, originals, chosen[rows].tolist(), texts, strict=True
+        rows.tolist(), entries, originals, chosen.tolist(), texts, strict=True
     ):
         reason = REASONS[choice]
         overlap = overlaps[row] if choice == CONTAMINATED else None
