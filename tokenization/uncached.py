@@ -1,9 +1,10 @@
 """Big files that nobody reads soon, written and read without filling the page cache.
 
 What goes through the cache stays in it, and a page that was not used before is dear: on a virtual machine, whose host
-gives it memory page by page, 587 MB took 1.3 s of a core to write and 0.9 s to read. Since Linux 6.14 a call may say
+gives it memory page by page, 578 MB took 1.3 s of a core to write and 1.2 s to hash. Since Linux 6.14 a call may say
 that its pages are to be given up as soon as they are on the disk or have been read (RWF_DONTCACHE); a few pages then
-serve the whole file: 0.12 s to write, 0.03 s to read. A page that was in the cache before stays there.
+serve the whole file: 0.16 s to write, 0.34 s to hash (benchmarks/page_cache.py). A page that was in the cache before
+stays there.
 
 Other systems, older kernels and file systems that refuse it (tmpfs) do as they always did.
 

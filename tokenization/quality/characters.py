@@ -92,6 +92,7 @@ def character_classes(data: Bytes) -> Bytes:
 
     All bytes of a white-space character have `WHITE_SPACE`.
     """
+    # A third of the time of NumPy's `take`, which makes an index of 8 bytes of each.
     classes = np.frombuffer(bytearray(data).translate(_byte_table().tobytes()), np.uint8)
     if not len(data) or int(data.max()) < 0x80:
         return classes
