@@ -80,12 +80,20 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with process(command, folder / "s3.log"):
         wait_until(lambda: answers(f"{url}/moto-api/"), "the S3 server")
+        forget_s3()  # a connection to a server of an earlier test, which has ended
         yield {
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+
+
+def forget_s3() -> None:
+    """Drop the connections that s3fs keeps in this process: it knows them by their options, not by the variables."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def postgres_programs() -> Path | None:
