@@ -102,7 +102,7 @@ def claims_of(sessions: pa.Table, rendered: Rendered) -> list[Claim]:
         )
         tools = orjson.loads(sessions.column("tools")[row].as_py() or "null")
         cut = int(rendered.cut[number])
-        actions = rendered.actions.get(row, [])
+        actions = rendered.actions_of(number)
         claims.append(
             Claim([messages[i] for i in kept], tools, list(spans), cut if cut >= 0 else None, actions)
         )
