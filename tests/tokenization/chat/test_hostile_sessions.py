@@ -195,6 +195,7 @@ def test_hostile_sessions_of_real_tokenizers_are_proven_or_set_aside(
     @given(hostile_sessions(hostile_texts(typed)) | in_turn(hostile_texts(typed)))
     @example([[]])
     @example([turns(300)])
+    @example([turns(count) for count in (1, 2, 3, 4, 5)])  # five that are proven, whatever chance brings
     @example([[{"role": "assistant", "content": "first"}, *turns(2)]])
     @example([[turns(1)[0], turns(1)[0], turns(1)[1], turns(1)[1]]])
     def none_is_unproven(sessions: list[list[dict[str, Any]]]) -> None:
