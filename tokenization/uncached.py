@@ -42,17 +42,17 @@ class UncachedFile:
     def write(self, content: Any) -> int:
         """Append all of a buffer of bytes (anything that has one); how many that is."""
         left = memoryview(content).cast("B")
-        size, flags = len(left), self._flags if len(left) >= self._large else 0
+        size = len(left)
         while left:
-            written = self._written(left[:WRITTEN], flags)
+            written = self._written(left[:WRITTEN], size >= self._large)
             self._size += written
             left = left[written:]
         return size
 
-    def _written(self, part: memoryview, flags: int) -> int:
-        if flags and self._flags:
+    def _written(self, part: memoryview, is_large: bool) -> int:
+        if is_large and self._flags:
             try:
-                return os.pwritev(self._file, [part], self._size, flags)
+                return os.pwritev(self._file, [part], self._size, self._flags)
             except OSError as refused:
                 if refused.errno not in _REFUSED:
                     raise
