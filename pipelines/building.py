@@ -19,6 +19,7 @@ import dagster as dg
 
 from assets import gathering, naming, raw
 from assets.settings import Settings, listening
+from pipelines.databases import held_databases
 from pipelines.jobs import build_job_name, train_job_name
 from pipelines.launch import QUIET, launch_config
 from pipelines.preflight import preflight
@@ -56,7 +57,7 @@ def build(
     try:
         preflight(workspace, path)
         workspace.lease.hold([])  # from now to the end of the build
-        with dg.DagsterInstance.get() as instance:
+        with held_databases(), dg.DagsterInstance.get() as instance:
             result, runs = up_to_date(workspace, path, instance, train=train, on_progress=on_progress)
     finally:
         workspace.let_go()

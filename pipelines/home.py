@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.databases import held_databases
+
 CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 READY = ".ready"  # an empty file: the databases are laid out
 
@@ -37,7 +39,7 @@ def prepare(home: Path) -> None:
         part = home / ".dagster.yaml.part"
         part.write_text(CONFIGURATION.read_text(encoding="utf-8"), encoding="utf-8")
         part.replace(configuration)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with held_databases(), dg.DagsterInstance.from_config(str(home)) as instance:
         instance.get_runs(limit=1)
     (home / READY).touch()
 

@@ -11,6 +11,7 @@ from pipelines.recipes import collision
 from tokenization.build.layout import check_place
 from tokenization.errors import RecipeError
 from tokenization.stages.workspace import Workspace
+from tokenization.tokenizer.ahead import open_ahead
 
 
 def preflight(workspace: Workspace, path: Path) -> None:
@@ -37,8 +38,11 @@ def preflight(workspace: Workspace, path: Path) -> None:
 
 @contextlib.contextmanager
 def inputs_beside(workspace: Workspace) -> Iterator[None]:
-    """The inputs' content hashes, taken in a thread while the block imports Dagster: 0.3 s of a build of 512 MB. What
-    is wrong with an input is left for `preflight` to say."""
+    """The inputs' content hashes, taken in a thread while the block imports Dagster: 0.3 s of a build of 512 MB. Where
+    the store has never held a tokenizer, one is opened as well. What is wrong with an input is left for `preflight` to
+    say."""
+    if not (workspace.store.root / "results" / "tokenizer").exists():
+        open_ahead(workspace.recipe.tokenizer, workspace.recipe.directory)
     thread = threading.Thread(target=_look_up_inputs, args=(workspace,), name="inputs-beside", daemon=True)
     thread.start()
     try:

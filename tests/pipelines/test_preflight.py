@@ -49,3 +49,17 @@ def test_a_source_that_is_missing_is_left_for_the_preflight_to_name(tmp_path: Pa
     assert workspace.inputs("s1")[1] == [file_digest(tmp_path / "b.jsonl")], (
         "the others are looked up all the same"
     )
+
+
+def test_a_loaded_tokenizer_is_opened_beside_the_import_where_the_store_has_never_held_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str | None] = []
+    monkeypatch.setattr("pipelines.preflight.open_ahead", lambda spec, base: begun.append(spec.path))
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    workspace = workspace_of(tmp_path, "a.jsonl")
+    with inputs_beside(workspace):
+        assert len(begun) == 1
+    workspace.store.save_result("tokenizer", "0" * 64, {})
+    with inputs_beside(workspace):
+        assert len(begun) == 1, "what is in the store decides what is stale, and that is looked up later"

@@ -21,8 +21,9 @@ _running: list[threading.Thread] = []
 
 
 def open_ahead(spec: TokenizerSpec, base: Path) -> None:
-    """Begin to open the tokenizer that the recipe names; one that is to be trained needs the documents first."""
-    if spec.path is None:
+    """Begin to open the tokenizer that the recipe names, if that has not begun; one that is to be trained needs the
+    documents first."""
+    if spec.path is None or _running:
         return
     thread = threading.Thread(target=_open, args=(spec, base), name="tokenizer-ahead", daemon=True)
     _running.append(thread)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tokenization.errors import RecipeError
-from tokenization.tokenizer import engines
+from tokenization.tokenizer import ahead, engines
 from tokenization.tokenizer.ahead import arrived, open_ahead
 from tokenization.tokenizer.identity import choose_engine
 from tokenization.tokenizer.layout import TOKENIZER_FILE
@@ -44,3 +44,13 @@ def test_a_tokenizer_to_be_trained_waits_for_its_texts(make_spec, tmp_path: Path
     open_ahead(make_spec(kind="bpe", vocab_size=512), tmp_path)
     arrived()
     assert not engines._held
+
+
+def test_a_tokenizer_that_is_being_opened_is_not_opened_twice(
+    tiny_directory: Path, make_spec, tmp_path: Path
+) -> None:
+    spec = make_spec(str(tiny_directory / TOKENIZER_FILE))
+    begun = [(open_ahead(spec, tmp_path), len(ahead._running))[1] for _ in range(2)]
+    arrived()
+    engines._held.clear()
+    assert begun == [1, 1] and not ahead._running
