@@ -25,7 +25,6 @@ import importlib
 import json
 import os
 import pkgutil
-import shutil
 import statistics
 import subprocess
 import sys
@@ -180,11 +179,14 @@ def import_what_a_build_needs() -> None:
 
 
 def forget_all_but_tokenizer(store: Path) -> None:
-    """Drop every result but the prepared tokenizer, as if the file had never been read."""
+    """Put every result but the prepared tokenizer out of sight, as if the file had never been read. Nothing is
+    deleted: for a minute ext4 looks at what was just deleted for each file that is made (30 ms of a build of 20,062
+    sessions)."""
+    aside = Path(tempfile.mkdtemp(dir=store.parent))
     for kind in ("objects", "results"):
         for path in (store / kind).iterdir():
             if path.name != "tokenizer":
-                shutil.rmtree(path)
+                path.rename(aside / f"{kind}-{path.name}")
     (store / "inputs.sqlite").unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ cost a list a text.
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
@@ -18,6 +19,7 @@ from tokenization.sequences import offsets_of
 Ids = NDArray[np.uint32]
 Offsets = NDArray[np.int64]
 EngineName = Literal["fastokens", "tokenizers", "sentencepiece"]
+_LOADING = threading.Lock()
 
 
 class TextEncoder(Protocol):
@@ -32,7 +34,8 @@ class FastEncoder:
     """fastokens on a text view; releases the GIL and uses its own threads."""
 
     def __init__(self, text_view: str) -> None:
-        self._tokenizer: Any = _loaded(text_view)
+        with _LOADING:  # who asks while it is being loaded waits for that
+            self._tokenizer: Any = _loaded(text_view)
 
     def encode(self, texts: list[str]) -> tuple[Ids, Offsets]:
         """See TextEncoder."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -54,3 +57,21 @@ def test_a_tokenizer_that_is_being_opened_is_not_opened_twice(
     arrived()
     engines._held.clear()
     assert begun == [1, 1] and not ahead._running
+
+
+def test_who_asks_for_an_engine_while_it_is_being_loaded_waits_and_loads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads: list[str] = []
+
+    @lru_cache
+    def slowly(view: str) -> object:
+        loads.append(view)
+        time.sleep(0.05)
+        return object()
+
+    monkeypatch.setattr(engines, "_loaded", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        opened = list(pool.map(engines.FastEncoder, ["one view", "one view", "another"]))
+    assert sorted(loads) == ["another", "one view"]
+    assert opened[0]._tokenizer is opened[1]._tokenizer is not opened[2]._tokenizer
