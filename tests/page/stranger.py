@@ -109,18 +109,28 @@ class Stranger:
         self.wait(f"{tag} to click that says {words!r}", clicked, seconds)
 
     def switch(self, name: str) -> None:
-        """Turn the switch in the table's row that holds this name; it comes later than the box to select the row."""
+        """Turn the switch in the table's row that holds this name; it comes later than the box to select the row. A
+        click that meets the page as it is being drawn anew is lost: then it is turned once more."""
         row = f"//*[normalize-space(.)={name!r}]/ancestor::*[count(.//input[@type='checkbox'])=2][1]"
         path = f"{row}//label[contains(@class, 'formatSwitch')]/input"
 
-        def turned() -> bool:
-            for element in self.driver.find_elements("xpath", path):
-                self.driver.execute_script("arguments[0].click()", element)
-                return True
-            return False
+        def state() -> list[bool]:
+            return [element.is_selected() for element in self.driver.find_elements("xpath", path)]
 
-        self.wait(f"switch of {name!r}", turned)
-        time.sleep(1)
+        def clicked() -> bool:
+            (element,) = self.driver.find_elements("xpath", path)
+            self.driver.execute_script("arguments[0].click()", element)
+            return True
+
+        before = self.wait(f"switch of {name!r}", state)
+        for last in (False, False, True):
+            self.wait(f"switch of {name!r} to click", clicked)
+            try:
+                self.wait(f"turned switch of {name!r}", lambda: state() not in ([], before), seconds=10)
+                return
+            except AssertionError:
+                if last:
+                    raise
 
     def colours(self) -> dict[str, int]:
         """Of the first token boxes on the page, as they are seen: pixels of trained green and of masked grey."""

@@ -46,7 +46,5 @@ def _open(spec: TokenizerSpec, base: Path) -> None:
         prepare_tokenizer(spec, base, Path(folder))
         definition = Definition.read(Path(folder) / TOKENIZER_FILE)
         view = definition.text_view()
-        FastEncoder(
-            view
-        )  # first: where the tokenizer's own stage has nothing to do, this alone is waited for
+        FastEncoder(view)  # first: where the tokenizer itself is as it was, this alone is waited for
         hold_oracle(view)
