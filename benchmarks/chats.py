@@ -180,7 +180,7 @@ def import_what_a_build_needs() -> None:
 
 def forget_all_but_tokenizer(store: Path) -> None:
     """Put every result but the prepared tokenizer out of sight, as if the file had never been read. Nothing is
-    deleted: for a minute ext4 looks at what was just deleted for each file that is made (30 ms of a build of 20,062
+    deleted: for a while ext4 looks at what was just deleted for each file that is made (30 ms of a build of 20,062
     sessions)."""
     aside = Path(tempfile.mkdtemp(dir=store.parent))
     for kind in ("objects", "results"):

@@ -1,14 +1,14 @@
 """Dagster's SQLite databases, held open while they are written to.
 
 Dagster opens a database anew for each thing that it notes, and closes it again. Whoever closes the last connection
-moves the write-ahead log into the file and deletes it, which waits for the disk four times: 1,300 waits in a build of
+moves the write-ahead log into the file and deletes it, which waits for the disk four times: 1,400 waits in a build of
 a megabyte, 0.2 to 0.4 s of its 2.8 where a wait takes 0.2 ms, and the more the slower the disk. One idle connection
 beside Dagster's keeps the log where it is; 90 waits are left.
 
 Guarantees: other processes read and write the same databases meanwhile, for an idle connection locks nothing. When the
-block ends everything is on the disk. If the power fails before that, a run's last events may be missing, and the log of
-a run that had just begun may be unreadable; the databases of all runs are whole. Other databases than SQLite's are left
-alone.
+block ends everything is on the disk. If the power fails before that, the last events may be missing, and what was new
+may be unreadable: the log of the run that had begun, or an instance that was being laid out; older databases are whole.
+Nothing fails for not being held. Other databases than SQLite's are left alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,10 @@ class _Held:
                 return
             connection.execute("PRAGMA synchronous=NORMAL")
             if path not in self._connections and _has_log(connection):
-                self._connections[path] = _idle(path)
+                with suppress(
+                    sqlite3.OperationalError
+                ):  # somebody has it to himself: at the next opening, then
+                    self._connections[path] = _idle(path)
 
     def close(self) -> None:
         """Let go of all; what was written is on the disk then."""
@@ -79,9 +82,13 @@ def _has_log(connection: sqlite3.Connection) -> bool:
 
 def _idle(path: str) -> sqlite3.Connection:
     """A connection that has read something, which is what makes it count among a log's users."""
-    connection = sqlite3.connect(path, check_same_thread=False)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        raise
     return connection
 
 

@@ -41,9 +41,7 @@ def inputs_beside(workspace: Workspace) -> Iterator[None]:
     """The inputs' content hashes, taken in a thread while the block imports Dagster: 0.3 s of a build of 512 MB. Where
     the store has never held a tokenizer, one is opened as well. What is wrong with an input is left for `preflight` to
     say."""
-    if not (workspace.store.root / "results" / "tokenizer").exists():
-        open_ahead(workspace.recipe.tokenizer, workspace.recipe.directory)
-    thread = threading.Thread(target=_look_up_inputs, args=(workspace,), name="inputs-beside", daemon=True)
+    thread = threading.Thread(target=_look_up, args=(workspace,), name="inputs-beside", daemon=True)
     thread.start()
     try:
         yield
@@ -51,7 +49,10 @@ def inputs_beside(workspace: Workspace) -> Iterator[None]:
         thread.join()
 
 
-def _look_up_inputs(workspace: Workspace) -> None:
+def _look_up(workspace: Workspace) -> None:
+    with contextlib.suppress(OSError):
+        if not (workspace.store.root / "results" / "tokenizer").exists():
+            open_ahead(workspace.recipe.tokenizer, workspace.recipe.directory)
     for source in workspace.recipe.sources:
         with contextlib.suppress(Exception):
             workspace.inputs(source.name)

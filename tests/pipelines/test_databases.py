@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from pipelines import databases
 from pipelines.databases import held_databases
 
 
@@ -91,3 +92,37 @@ def test_what_breaks_the_block_leaves_nothing_held(tmp_path: Path) -> None:
         note(engine, 1)
         raise KeyboardInterrupt
     assert not log_of(path).exists() and numbers_in(path) == [0, 1]
+
+
+def test_a_database_that_cannot_be_held_yet_is_held_at_the_next_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, refusals, idle = tmp_path / "events.db", [1], databases._idle
+
+    def refused_once(of: str) -> sqlite3.Connection:
+        if refusals.pop() if refusals else 0:
+            raise sqlite3.OperationalError("database is locked")
+        return idle(of)
+
+    monkeypatch.setattr(databases, "_idle", refused_once)
+    with held_databases():
+        engine = laid_out(path)
+        note(engine, 1)
+        assert not refusals and not log_of(path).exists()
+        note(engine, 2)
+        assert log_of(path).exists()
+    assert numbers_in(path) == [0, 1, 2]
+
+
+def test_a_database_that_somebody_has_to_himself_is_refused_at_once_and_left_as_it_was(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "events.db"
+    laid_out(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("INSERT INTO events VALUES (1)")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            databases._idle(str(path))
+        other.commit()
+    assert numbers_in(path) == [0, 1] and not log_of(path).exists()
